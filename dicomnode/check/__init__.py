@@ -1,0 +1,1 @@
+"""One function per rule; each number beside its source."""

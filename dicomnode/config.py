@@ -1,0 +1,1 @@
+"""config.toml -> Config, assembled from each room's Settings."""

@@ -1,0 +1,1 @@
+"""From series to time points and cycles: grouping, administration, calibration, readiness."""

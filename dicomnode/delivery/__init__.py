@@ -1,0 +1,1 @@
+"""The door out: an outbox, a sender, storage commitment."""

@@ -1,0 +1,1 @@
+"""Engines that turn time-integrated activity into absorbed dose."""

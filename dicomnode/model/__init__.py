@@ -1,0 +1,54 @@
+"""The nouns: immutable values with their units, used by every room. Nothing here reads or writes."""
+
+from dicomnode.model.cycle import (
+    Administration,
+    Cycle,
+    RegisteredCycle,
+    RegisteredTimePoint,
+    RegistrationQuality,
+    TimePoint,
+)
+from dicomnode.model.findings import Finding, Severity, Verdict
+from dicomnode.model.grid import Grid
+from dicomnode.model.nuclide import EnergyPerDecay, Nuclide
+from dicomnode.model.organs import OrganDose, RegionTia, TiaFit
+from dicomnode.model.provenance import Provenance
+from dicomnode.model.settings import Settings
+from dicomnode.model.volumes import (
+    ActivityMap,
+    Anatomy,
+    DensityMap,
+    DoseMap,
+    EnergyBalance,
+    HuMap,
+    LabelMap,
+    TiaMap,
+)
+
+__all__ = [
+    "ActivityMap",
+    "Administration",
+    "Anatomy",
+    "Cycle",
+    "DensityMap",
+    "DoseMap",
+    "EnergyBalance",
+    "EnergyPerDecay",
+    "Finding",
+    "Grid",
+    "HuMap",
+    "LabelMap",
+    "Nuclide",
+    "OrganDose",
+    "Provenance",
+    "RegionTia",
+    "RegisteredCycle",
+    "RegisteredTimePoint",
+    "RegistrationQuality",
+    "Settings",
+    "Severity",
+    "TiaFit",
+    "TiaMap",
+    "TimePoint",
+    "Verdict",
+]

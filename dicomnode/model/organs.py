@@ -1,0 +1,89 @@
+"""Regional results: time-activity curves, their integrals, and doses, each with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dicomnode.model.findings import Finding
+from dicomnode.model.volumes import TiaMap
+
+
+@dataclass(frozen=True)
+class RegionTia:
+    """Time-integrated activity of one region.
+
+    Attributes
+    ----------
+    region : name
+    hours, activity_mbq, sigma_mbq : the measured curve, h and MBq, with its standard uncertainty
+    method : "trapezoid", "mono-exponential", "bi-exponential", "tri-exponential", "model-average",
+        "stp-physical", "stp-population", "stp-haenscheid", "stp-madsen"
+    tia_mbq_s, sigma_tia_mbq_s : integral from administration to infinity and its standard uncertainty
+    parameters : name -> value, units in the names ("a1_mbq", "lambda1_per_h")
+    covariance : parameters x parameters, in the order of ``parameters``; empty where not fitted
+    aicc : corrected Akaike criterion of the model used, or None
+    r_squared : of the fit, or None
+    budget : name of a contribution -> relative standard uncertainty (EANM, Gear et al. 2018)
+    """
+
+    region: str
+    hours: tuple[float, ...]
+    activity_mbq: tuple[float, ...]
+    sigma_mbq: tuple[float, ...]
+    method: str
+    tia_mbq_s: float
+    sigma_tia_mbq_s: float
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    covariance: tuple[tuple[float, ...], ...] = ()
+    aicc: float | None = None
+    r_squared: float | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TiaFit:
+    """Time-integrated activity of a cycle: the map, its uncertainty, and each region's curve.
+
+    Attributes
+    ----------
+    tia : TiaMap
+    sigma : absolute standard uncertainty of ``tia`` per voxel, MBq s / mL
+    method : name of the voxel method
+    regions : one RegionTia per region, the whole field of view included under "field-of-view"
+    findings : what the fit has to say
+    """
+
+    tia: TiaMap
+    sigma: TiaMap
+    method: str
+    regions: tuple[RegionTia, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class OrganDose:
+    """Absorbed dose of one region.
+
+    Attributes
+    ----------
+    mean_gy, sigma_gy : mean absorbed dose and its standard uncertainty (all contributions)
+    d2_gy, d50_gy, d98_gy : dose received by at least 2, 50, 98 % of the volume
+    max_gy : largest voxel
+    volume_ml, mass_g : region on the dose grid
+    tia_mbq_s : time-integrated activity within the region
+    bed_gy, eqd2_gy : where alpha/beta, repair and effective half-life are configured
+    """
+
+    region: str
+    mean_gy: float
+    sigma_gy: float
+    d2_gy: float
+    d50_gy: float
+    d98_gy: float
+    max_gy: float
+    volume_ml: float
+    mass_g: float
+    tia_mbq_s: float
+    bed_gy: float | None = None
+    eqd2_gy: float | None = None

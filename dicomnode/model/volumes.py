@@ -1,0 +1,192 @@
+"""Arrays that know their unit and their place. Concentrations and densities, never totals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.errors import Inconsistent
+from dicomnode.model.grid import Grid
+
+Float32 = npt.NDArray[np.float32]
+
+
+def _frozen_float32(values: npt.ArrayLike, grid: Grid, name: str) -> Float32:
+    """``values`` as a read-only C-ordered float32 array of the grid's shape, all finite."""
+    array = np.asarray(values)
+    if array.shape != grid.shape_zyx:
+        raise Inconsistent(f"{name} has shape {array.shape}, its grid {grid.shape_zyx}")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise Inconsistent(f"{name} holds NaN or infinite values; repair or mask the input")
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class HuMap:
+    """CT numbers, HU."""
+
+    grid: Grid
+    hu: Float32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hu", _frozen_float32(self.hu, self.grid, "CT map"))
+
+
+@dataclass(frozen=True, eq=False)
+class ActivityMap:
+    """Activity concentration, Bq/mL, at one instant."""
+
+    grid: Grid
+    bq_per_ml: Float32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bq_per_ml", _frozen_float32(self.bq_per_ml, self.grid, "activity map"))
+
+    @property
+    def total_mbq(self) -> float:
+        """Activity in the whole volume, MBq."""
+        return float(self.bq_per_ml.sum(dtype=np.float64)) * self.grid.voxel_ml / 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class TiaMap:
+    """Time-integrated activity concentration, MBq s / mL."""
+
+    grid: Grid
+    mbq_s_per_ml: Float32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mbq_s_per_ml", _frozen_float32(self.mbq_s_per_ml, self.grid, "TIA map"))
+
+    @property
+    def total_mbq_s(self) -> float:
+        """Time-integrated activity of the whole volume, MBq s (= decays / 1e6)."""
+        return float(self.mbq_s_per_ml.sum(dtype=np.float64)) * self.grid.voxel_ml
+
+
+@dataclass(frozen=True, eq=False)
+class DensityMap:
+    """Mass density, g/cm3, positive everywhere."""
+
+    grid: Grid
+    g_per_cm3: Float32
+
+    def __post_init__(self) -> None:
+        array = _frozen_float32(self.g_per_cm3, self.grid, "density map")
+        if not (array > 0).all():
+            raise Inconsistent("the density map must be positive everywhere (dry air is 0.0012 g/cm3)")
+        object.__setattr__(self, "g_per_cm3", array)
+
+    @property
+    def mass_g(self) -> npt.NDArray[np.float64]:
+        """Mass of each voxel, g."""
+        return self.g_per_cm3.astype(np.float64) * self.grid.voxel_ml
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """Regions on a grid. Regions may overlap, so each has a mask of its own.
+
+    Attributes
+    ----------
+    grid : Grid
+    masks : region name -> read-only bool array of the grid's shape
+    volume_ml : region name -> volume by the source's own geometry (contours or SEG voxels), mL, where
+        known; the volume on this grid is ``voxel_volume_ml``
+    """
+
+    grid: Grid
+    masks: Mapping[str, npt.NDArray[np.bool_]]
+    volume_ml: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frozen: dict[str, npt.NDArray[np.bool_]] = {}
+        for name, mask in self.masks.items():
+            array = np.ascontiguousarray(mask, dtype=bool).view()
+            if array.shape != self.grid.shape_zyx:
+                raise Inconsistent(f"region {name!r} has shape {array.shape}, its grid {self.grid.shape_zyx}")
+            array.flags.writeable = False
+            frozen[name] = array
+        object.__setattr__(self, "masks", frozen)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Region names in their given order."""
+        return tuple(self.masks)
+
+    def voxel_volume_ml(self, name: str) -> float:
+        """Volume of a region as voxels of this grid, mL."""
+        return int(np.count_nonzero(self.masks[name])) * self.grid.voxel_ml
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What the dose is deposited in.
+
+    Attributes
+    ----------
+    density : DensityMap
+    material : uint16 array of the same shape, index into ``material_names``; None where the engine is
+        to derive composition from density
+    material_names : names of tissues as in ``physics.tissues``
+    body : bool array, True inside the patient
+    """
+
+    density: DensityMap
+    body: npt.NDArray[np.bool_]
+    material: npt.NDArray[np.uint16] | None = None
+    material_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, array in (("body", self.body), ("material", self.material)):
+            if array is not None and array.shape != self.density.grid.shape_zyx:
+                raise Inconsistent(
+                    f"{name} has shape {array.shape}, the density grid {self.density.grid.shape_zyx}"
+                )
+
+    @property
+    def grid(self) -> Grid:
+        return self.density.grid
+
+
+@dataclass(frozen=True)
+class EnergyBalance:
+    """Where the emitted energy went, J: emitted = deposited + escaped."""
+
+    emitted_j: float
+    deposited_j: float
+    escaped_j: float
+
+
+@dataclass(frozen=True, eq=False)
+class DoseMap:
+    """Absorbed dose with its standard uncertainty.
+
+    Attributes
+    ----------
+    gy : absorbed dose, Gy
+    sigma_gy : standard uncertainty (k = 1) per voxel, Gy; never missing
+    medium : dose to the voxel's own ``"medium"`` or to ``"water"``
+    balance : energy emitted, deposited on the grid, and escaped from it
+    alpha_gy : the part of ``gy`` given by alpha particles and recoils, where the nuclide emits any, so
+        that an RBE can be applied later
+    """
+
+    grid: Grid
+    gy: Float32
+    sigma_gy: Float32
+    balance: EnergyBalance
+    medium: str = "medium"
+    alpha_gy: Float32 | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gy", _frozen_float32(self.gy, self.grid, "dose map"))
+        object.__setattr__(self, "sigma_gy", _frozen_float32(self.sigma_gy, self.grid, "dose uncertainty"))
+        if self.alpha_gy is not None:
+            object.__setattr__(self, "alpha_gy", _frozen_float32(self.alpha_gy, self.grid, "alpha dose"))

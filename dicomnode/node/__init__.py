@@ -1,0 +1,1 @@
+"""The corridor: the only place that knows two rooms."""

@@ -1,0 +1,1 @@
+"""Nuclides, tissues and kernels: data with their sources."""

@@ -1,0 +1,1 @@
+"""The door in: DICOM associations, durable storage before Success."""

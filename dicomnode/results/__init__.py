@@ -1,0 +1,1 @@
+"""From a dose map to organ doses, DVH, pictures and the report."""

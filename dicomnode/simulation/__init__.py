@@ -1,0 +1,1 @@
+"""Generated patients: anatomy, activity, images as DICOM, with the truth beside them."""

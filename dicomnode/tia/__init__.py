@@ -1,0 +1,1 @@
+"""From activity at a few times to time-integrated activity, with its uncertainty."""
