@@ -99,3 +99,31 @@ class EmissionVolume:
     origin: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """One series as the sum of its instances' headers.
+
+    ``administered`` holds what the objects themselves say of the administration: activity (MBq) and
+    time, either of which may be None. ``instances`` maps SOP Instance UID to the digest of its file.
+    """
+
+    series_uid: str
+    study_uid: str
+    role: Role
+    modality: str
+    patient_id: str
+    frame_of_reference_uid: str
+    description: str
+    acquired_at: datetime | None
+    nuclide: str
+    half_life_s: float | None
+    administered_mbq: float | None
+    administered_at: datetime | None
+    radiopharmaceutical: str
+    referenced_series_uids: tuple[str, ...]
+    instances: Mapping[str, str]
+    last_received_at: datetime
+    facts: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()

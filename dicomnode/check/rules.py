@@ -1,0 +1,232 @@
+"""One function per rule. Each takes nouns and returns findings; none decides anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from math import exp
+
+from dicomnode.check.limits import dose_range
+from dicomnode.check.settings import CheckSettings
+from dicomnode.model import Administration, Cycle, Finding, Nuclide, OrganDose, Severity, TiaFit
+from dicomnode.model.series import EmissionVolume
+
+
+def administration_is_known(administration: Administration | None) -> Iterator[Finding]:
+    """Without activity and time there is neither t = 0 nor a plausibility check."""
+    if administration is None:
+        yield Finding(
+            "no-administration",
+            Severity.HOLD,
+            "nobody has told when and how much was administered: use `dicomnode administer`, "
+            "[[administration]] in the configuration, or send the administered-activity report",
+        )
+
+
+def administered_activity_is_plausible(
+    administration: Administration, settings: CheckSettings
+) -> Iterator[Finding]:
+    """RadionuclideTotalDose is Bq in PT and MBq in NM; a factor of a million is easily lost."""
+    low, high = settings.minimum_activity_mbq, settings.maximum_activity_mbq
+    if not low <= administration.activity_mbq <= high:
+        yield Finding(
+            "administered-activity-implausible",
+            Severity.HOLD,
+            f"the administered activity of {administration.activity_mbq:g} MBq is not that of a therapy "
+            f"({low:g} to {high:g} MBq): tell the right one with `dicomnode administer`",
+            measured=administration.activity_mbq,
+            limit=high,
+            unit="MBq",
+            subject=administration.source,
+            source="FIELD: MBq in NM and enhanced PET, Bq in classic PT",
+        )
+
+
+def half_life_agrees(volume: EmissionVolume, nuclide: Nuclide, settings: CheckSettings) -> Iterator[Finding]:
+    """A header half-life in minutes or hours, or of another nuclide, betrays a wrong header."""
+    if volume.half_life_s is None:
+        return
+    difference = abs(volume.half_life_s / nuclide.half_life_s - 1)
+    if difference > settings.half_life_tolerance:
+        yield Finding(
+            "half-life-disagrees",
+            Severity.HOLD,
+            f"the header gives a half-life of {volume.half_life_s:g} s, {nuclide.name} has "
+            f"{nuclide.half_life_s:g} s: correct nuclide or half-life at the camera and send again",
+            measured=difference,
+            limit=settings.half_life_tolerance,
+            subject=volume.series_uid,
+            source=nuclide.source,
+        )
+
+
+def nuclide_agrees(volume: EmissionVolume, nuclide: Nuclide) -> Iterator[Finding]:
+    """The image must be of the nuclide that was administered."""
+    if volume.nuclide and volume.nuclide != nuclide.name:
+        yield Finding(
+            "nuclide-disagrees",
+            Severity.HOLD,
+            f"the image is of {volume.nuclide}, the administration of {nuclide.name}: correct one of them",
+            subject=volume.series_uid,
+        )
+
+
+def ct_is_there(has_ct: bool, without_ct: str, emission_uid: str) -> Iterator[Finding]:
+    """Attenuation, organs and density come from the CT."""
+    if has_ct:
+        return
+    if without_ct == "soft-tissue":
+        yield Finding(
+            "no-ct",
+            Severity.WARNING,
+            "there is no CT: the body is taken as soft tissue of 1.04 g/cm3, as configured",
+            subject=emission_uid,
+        )
+    else:
+        yield Finding(
+            "no-ct",
+            Severity.HOLD,
+            "no CT of the frame of reference of the emission series has arrived: send it, or set "
+            'without_ct = "soft-tissue" in [cycle]',
+            subject=emission_uid,
+        )
+
+
+def frames_of_reference_agree(
+    emission_frame: str, ct_frame: str, allowed: bool, emission_uid: str
+) -> Iterator[Finding]:
+    """SPECT and CT of one session share a frame of reference; where not, identity is an assumption."""
+    if emission_frame == ct_frame:
+        return
+    yield Finding(
+        "frame-of-reference-differs",
+        Severity.WARNING if allowed else Severity.HOLD,
+        "SPECT and CT have different frames of reference; they are taken as aligned because "
+        "same_study_ct is set"
+        if allowed
+        else "SPECT and CT have different frames of reference: send a registration, or set same_study_ct",
+        subject=emission_uid,
+    )
+
+
+def times_are_plausible(cycle: Cycle, settings: CheckSettings, now: datetime) -> Iterator[Finding]:
+    """Clock and zone traps: before the administration, far after it, or in the future."""
+    for point, hours in zip(cycle.time_points, cycle.hours(), strict=True):
+        if not settings.earliest_h <= hours <= settings.latest_h:
+            yield Finding(
+                "acquisition-time-implausible",
+                Severity.HOLD,
+                f"{point.label} was acquired {hours:.2f} h after the administration: check the clocks and "
+                f"time zones of camera and record",
+                measured=hours,
+                limit=settings.latest_h,
+                unit="h",
+                subject=point.spect_uid,
+            )
+        if point.acquired_at > now:
+            yield Finding(
+                "acquisition-in-the-future",
+                Severity.HOLD,
+                f"{point.label} claims to have been acquired in the future: the camera's clock or the time "
+                f"zone is wrong",
+                measured=(point.acquired_at - now).total_seconds() / 3600,
+                limit=0.0,
+                unit="h",
+                subject=point.spect_uid,
+            )
+
+
+def image_total_below_administered(
+    cycle: Cycle, nuclide: Nuclide, settings: CheckSettings
+) -> Iterator[Finding]:
+    """A field of view cannot hold more than was administered, physically decayed."""
+    for point, hours in zip(cycle.time_points, cycle.hours(), strict=True):
+        left_mbq = cycle.administration.activity_mbq * exp(-nuclide.decay_per_s * hours * 3600)
+        ratio = point.activity.total_mbq / left_mbq
+        if ratio > 1 + settings.image_total_tolerance:
+            yield Finding(
+                "activity-above-administered",
+                Severity.HOLD,
+                f"{point.label} holds {point.activity.total_mbq:.0f} MBq, but at most {left_mbq:.0f} MBq can "
+                f"be left of the administered activity: check calibration, units and decay reference",
+                measured=ratio,
+                limit=1 + settings.image_total_tolerance,
+                subject=point.spect_uid,
+            )
+        elif point.activity.total_mbq <= 0:
+            yield Finding(
+                "image-empty",
+                Severity.HOLD,
+                f"{point.label} holds no activity: check the series",
+                measured=point.activity.total_mbq,
+                limit=0.0,
+                unit="MBq",
+                subject=point.spect_uid,
+            )
+
+
+def activity_falls_as_physics_demands(
+    cycle: Cycle, nuclide: Nuclide, settings: CheckSettings
+) -> Iterator[Finding]:
+    """Without a new administration the whole field cannot lose less than physical decay takes, once
+    distribution is over (24 h): a rise means volumes scaled apart from each other or mixed up."""
+    points = [
+        (p, h)
+        for p, h in zip(cycle.time_points, cycle.hours(), strict=True)
+        if h >= 20 or p is cycle.time_points[0]
+    ]
+    for (before, h0), (after, h1) in zip(points, points[1:], strict=False):
+        allowed = before.activity.total_mbq * exp(-nuclide.decay_per_s * (h1 - h0) * 3600)
+        ratio = after.activity.total_mbq / allowed if allowed > 0 else 0.0
+        if ratio > 1 + 2 * settings.image_total_tolerance:
+            yield Finding(
+                "activity-rises",
+                Severity.HOLD,
+                f"the activity in the field of view falls from {before.label} to {after.label} by less than "
+                f"physical decay ({ratio:.2f} x): check calibration and field of view of both",
+                measured=ratio,
+                limit=1 + 2 * settings.image_total_tolerance,
+                subject=after.spect_uid,
+            )
+
+
+def tia_below_administered(
+    fit: TiaFit, administration: Administration, nuclide: Nuclide
+) -> Iterator[Finding]:
+    """No region holds more decays than were administered."""
+    limit = administration.activity_mbq / nuclide.decay_per_s
+    for region in fit.regions:
+        if region.tia_mbq_s > limit:
+            yield Finding(
+                "tia-above-administered",
+                Severity.HOLD,
+                f"{region.region}: {region.tia_mbq_s:.3g} MBq s exceeds all decays of the administered "
+                f"activity ({limit:.3g} MBq s): check time points and calibration",
+                measured=region.tia_mbq_s,
+                limit=limit,
+                unit="MBq s",
+                subject=region.region,
+            )
+
+
+def organ_doses_are_plausible(
+    doses: Iterable[OrganDose], administration: Administration, nuclide: Nuclide
+) -> Iterator[Finding]:
+    """Dose per administered activity against what has been published."""
+    for dose in doses:
+        known = dose_range(nuclide.name, dose.region)
+        if known is None:
+            continue
+        value = dose.mean_gy / (administration.activity_mbq / 1000)
+        if not known.low_gy_per_gbq <= value <= known.high_gy_per_gbq:
+            yield Finding(
+                "organ-dose-implausible",
+                Severity.HOLD,
+                f"{dose.region} receives {value:.3g} Gy/GBq, published are {known.low_gy_per_gbq:g} to "
+                f"{known.high_gy_per_gbq:g}: look at contours, time points and calibration, then release",
+                measured=value,
+                limit=known.high_gy_per_gbq,
+                unit="Gy/GBq",
+                subject=dose.region,
+                source=known.source,
+            )

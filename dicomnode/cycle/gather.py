@@ -1,0 +1,268 @@
+"""Grouping: headers into series, series into time points, time points into cycles. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from dicomnode.cycle.settings import CycleSettings
+from dicomnode.model import Administration, Finding, Severity
+from dicomnode.model.series import InstanceHeader, Role, SeriesSummary
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TimePointPlan:
+    """The series that make one time point."""
+
+    emission: SeriesSummary
+    ct: SeriesSummary | None
+    structures: tuple[SeriesSummary, ...] = ()
+
+    @property
+    def acquired_at(self) -> datetime:
+        assert self.emission.acquired_at is not None  # gather() places no series without a time
+        return self.emission.acquired_at
+
+
+@dataclass(frozen=True)
+class CyclePlan:
+    """One administration (or None where nobody has told it yet) and its time points in order of time."""
+
+    patient_id: str
+    nuclide: str
+    administration: Administration | None
+    time_points: tuple[TimePointPlan, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def series(self) -> tuple[SeriesSummary, ...]:
+        """Every series that the cycle uses."""
+        unique: dict[str, SeriesSummary] = {}
+        for point in self.time_points:
+            for series in (point.emission, point.ct, *point.structures):
+                if series is not None:
+                    unique[series.series_uid] = series
+        return tuple(unique.values())
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What the series of one patient add up to, and why each of the others is not used (yet)."""
+
+    cycles: tuple[CyclePlan, ...]
+    unused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """series UID -> (reason code, sentence)"""
+
+
+def _agree(values: Iterable[T | None], empty: T | None) -> T | None:
+    """The one value that all state, or None where they differ or say nothing (None or ``empty``)."""
+    stated = {v for v in values if v is not None and v != empty}
+    return next(iter(stated)) if len(stated) == 1 else None
+
+
+def summarise(
+    headers: Sequence[InstanceHeader], digests: Mapping[str, str], last_received_at: datetime
+) -> SeriesSummary:
+    """One series from the headers of its instances (all with one Series Instance UID)."""
+    first = headers[0]
+    findings = list({f: None for h in headers for f in h.findings})
+    for what, values in (
+        ("patient", {h.patient_id for h in headers}),
+        ("nuclide", {h.nuclide for h in headers if h.nuclide}),
+        ("frame of reference", {h.frame_of_reference_uid for h in headers if h.frame_of_reference_uid}),
+    ):
+        if len(values) > 1:
+            findings.append(
+                Finding(
+                    f"mixed-{what.split()[0]}",
+                    Severity.HOLD,
+                    f"the series holds instances of {len(values)} different {what}s; ask the sender to "
+                    f"repair the series and to send it again under a new UID",
+                    measured=float(len(values)),
+                    limit=1.0,
+                    subject=first.series_instance_uid,
+                )
+            )
+    times = [h.acquired_at for h in headers if h.acquired_at is not None]
+    usable = [h for h in headers if h.role is not Role.UNUSED] or headers
+    nuclide = _agree((h.nuclide for h in usable), "")
+    half_life_s = _agree((h.half_life_s for h in usable), None)
+    activity_mbq = _agree((h.administered_mbq for h in usable), None)
+    administered_at = _agree((h.administered_at for h in usable), None)
+    return SeriesSummary(
+        series_uid=first.series_instance_uid,
+        study_uid=first.study_instance_uid,
+        role=usable[0].role,
+        modality=first.modality,
+        patient_id=first.patient_id,
+        frame_of_reference_uid=first.frame_of_reference_uid,
+        description=first.series_description,
+        acquired_at=min(times) if times else None,
+        nuclide=nuclide or "",
+        half_life_s=half_life_s,
+        administered_mbq=activity_mbq,
+        administered_at=administered_at,
+        radiopharmaceutical=first.radiopharmaceutical,
+        referenced_series_uids=tuple(sorted({u for h in headers for u in h.referenced_series_uids})),
+        instances={h.sop_instance_uid: digests[h.sop_instance_uid] for h in headers},
+        last_received_at=last_received_at,
+        facts={
+            **first.facts,
+            **({"unused_because": usable[0].unused_because} if usable[0].unused_because else {}),
+        },
+        findings=tuple(findings),
+    )
+
+
+def gather(
+    series: Sequence[SeriesSummary],
+    administrations: Sequence[Administration],
+    settings: CycleSettings,
+) -> Gathering:
+    """Group the series of ONE patient.
+
+    A time point is an emission series with the CT of its frame of reference and the structures that
+    refer to either. A cycle is an administration with the time points that follow it within
+    ``cycle_window_d`` and before the next administration of the same nuclide. Emission series without
+    an administration make a cycle of their own per nuclide, to be held until one is told.
+    """
+    unused: dict[str, tuple[str, str]] = {
+        s.series_uid: ("not-used", s.facts.get("unused_because", "of no use to dosimetry"))
+        for s in series
+        if s.role in (Role.UNUSED, Role.PROJECTIONS, Role.PLAN, Role.REGISTRATION)
+    }
+    emissions = []
+    for candidate in series:
+        if candidate.role is Role.EMISSION and candidate.acquired_at is None:
+            unused[candidate.series_uid] = (
+                "no-acquisition-time",
+                "AcquisitionDateTime and AcquisitionDate/Time are absent; without them no time-activity "
+                "curve can be made: ask the sender to keep them",
+            )
+        elif candidate.role is Role.EMISSION:
+            emissions.append(candidate)
+    chosen, passed_over, doubts = _one_per_time_point(emissions, settings)
+    unused.update(passed_over)
+    points = [
+        TimePointPlan(e, *_companions(e, series, settings))
+        for e in sorted(chosen, key=lambda s: (s.acquired_at, s.series_uid))
+    ]
+    cycles = tuple(_cycles(points, administrations, settings, doubts))
+    used = {s.series_uid for c in cycles for s in c.series()}
+    for s in series:
+        if s.series_uid not in used and s.series_uid not in unused and s.role is not Role.ADMINISTRATION:
+            unused[s.series_uid] = (
+                "no-partner",
+                "no emission series of the same frame of reference has arrived yet",
+            )
+    return Gathering(cycles, unused)
+
+
+def _one_per_time_point(
+    emissions: Sequence[SeriesSummary], settings: CycleSettings
+) -> tuple[list[SeriesSummary], dict[str, tuple[str, str]], dict[str, Finding]]:
+    """Where one acquisition was reconstructed several times, the one to use; doubts by series UID."""
+    groups: dict[tuple[str, str], list[list[SeriesSummary]]] = defaultdict(list)
+    gap = timedelta(minutes=settings.time_point_gap_min)
+    for s in sorted(emissions, key=lambda s: (s.acquired_at, s.series_uid)):
+        same_frame = groups[(s.frame_of_reference_uid or s.series_uid, s.nuclide)]
+        if same_frame and _time(s) - _time(same_frame[-1][-1]) < gap:
+            same_frame[-1].append(s)
+        else:
+            same_frame.append([s])
+    chosen: list[SeriesSummary] = []
+    unused: dict[str, tuple[str, str]] = {}
+    doubts: dict[str, Finding] = {}
+    for group in (g for same_frame in groups.values() for g in same_frame):
+        wanted = [
+            s
+            for s in group
+            if settings.emission_description and re.search(settings.emission_description, s.description)
+        ]
+        pick = (wanted or group)[0]
+        chosen.append(pick)
+        if len(group) > 1 and len(wanted) != 1:
+            doubts[pick.series_uid] = Finding(
+                "several-reconstructions",
+                Severity.HOLD,
+                f"{len(group)} emission series belong to one acquisition; name the one to use with "
+                f"emission_description in [cycle], or remove the others",
+                measured=float(len(group)),
+                limit=1.0,
+                subject=pick.series_uid,
+            )
+        for s in group:
+            if s is not pick:
+                unused[s.series_uid] = (
+                    "other-reconstruction",
+                    f"another reconstruction of the acquisition of {pick.series_uid}",
+                )
+    return chosen, unused, doubts
+
+
+def _time(series: SeriesSummary) -> datetime:
+    assert series.acquired_at is not None
+    return series.acquired_at
+
+
+def _companions(
+    emission: SeriesSummary, series: Sequence[SeriesSummary], settings: CycleSettings
+) -> tuple[SeriesSummary | None, tuple[SeriesSummary, ...]]:
+    """The CT and the structures of an emission series."""
+    cts = [s for s in series if s.role is Role.CT]
+    frame = emission.frame_of_reference_uid
+    same_frame = [s for s in cts if frame and s.frame_of_reference_uid == frame]
+    if not same_frame and settings.same_study_ct:
+        same_frame = [s for s in cts if s.study_uid == emission.study_uid]
+
+    def distance(ct: SeriesSummary) -> tuple[bool, float, str]:
+        far = abs((ct.acquired_at - _time(emission)).total_seconds()) if ct.acquired_at else float("inf")
+        return ct.study_uid != emission.study_uid, far, ct.series_uid
+
+    ct = min(same_frame, key=distance, default=None)
+    own = {emission.series_uid} | ({ct.series_uid} if ct else set())
+    structures = tuple(
+        s
+        for s in series
+        if s.role is Role.STRUCTURES
+        and (
+            own & set(s.referenced_series_uids)
+            or (not s.referenced_series_uids and frame and s.frame_of_reference_uid == frame)
+        )
+    )
+    return ct, structures
+
+
+def _cycles(
+    points: Sequence[TimePointPlan],
+    administrations: Sequence[Administration],
+    settings: CycleSettings,
+    doubts: Mapping[str, Finding],
+) -> Iterable[CyclePlan]:
+    """Assign each time point to the latest administration of its nuclide before it."""
+    window = timedelta(days=settings.cycle_window_d)
+    groups: dict[tuple[str, Administration | None], list[TimePointPlan]] = defaultdict(list)
+    for point in points:
+        candidates = [
+            a
+            for a in administrations
+            if a.nuclide == point.emission.nuclide or not point.emission.nuclide
+            if timedelta(0) <= point.acquired_at - a.at <= window
+        ]
+        best = max(candidates, key=lambda a: a.at, default=None)
+        groups[(point.emission.nuclide or (best.nuclide if best else ""), best)].append(point)
+    for (nuclide, administration), members in groups.items():
+        findings = [f for p in members for s in (p.emission, p.ct) if s is not None for f in s.findings]
+        findings += [doubts[p.emission.series_uid] for p in members if p.emission.series_uid in doubts]
+        yield CyclePlan(
+            patient_id=members[0].emission.patient_id,
+            nuclide=nuclide,
+            administration=administration,
+            time_points=tuple(members),
+            findings=tuple(dict.fromkeys(findings)),
+        )
