@@ -127,6 +127,10 @@ class CycleRow(Base):
     reasons: Mapped[str] = mapped_column(default="[]")
     """JSON list of sentences: why it is held, or what it waits for."""
     opened_at: Mapped[datetime]
+    inputs_digest: Mapped[str] = mapped_column(String(64), default="")
+    """Digest of every input last seen; another digest means that something changed."""
+    accepted: Mapped[str] = mapped_column(default="[]")
+    """JSON list of [rule, subject] that a person accepted when releasing."""
     released_by: Mapped[str] = mapped_column(default="")
     released_because: Mapped[str] = mapped_column(default="")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from math import exp
 
 from dicomnode.check.limits import dose_range
@@ -175,7 +176,7 @@ def activity_falls_as_physics_demands(
         for p, h in zip(cycle.time_points, cycle.hours(), strict=True)
         if h >= 20 or p is cycle.time_points[0]
     ]
-    for (before, h0), (after, h1) in zip(points, points[1:], strict=False):
+    for (before, h0), (after, h1) in pairwise(points):
         allowed = before.activity.total_mbq * exp(-nuclide.decay_per_s * (h1 - h0) * 3600)
         ratio = after.activity.total_mbq / allowed if allowed > 0 else 0.0
         if ratio > 1 + 2 * settings.image_total_tolerance:

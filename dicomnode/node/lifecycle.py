@@ -1,0 +1,105 @@
+"""The life of a cycle as a table. Pure: it says what to do, the node does it.
+
+COLLECTING -> READY -> COMPUTING -> CHECKED -> RELEASED -> DELIVERED, and HELD from anywhere.
+A revision that has been overtaken is SUPERSEDED; that is a state of revisions, not of cycles.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a cycle stands."""
+
+    COLLECTING = "COLLECTING"
+    READY = "READY"
+    COMPUTING = "COMPUTING"
+    CHECKED = "CHECKED"
+    RELEASED = "RELEASED"
+    DELIVERED = "DELIVERED"
+    HELD = "HELD"
+
+
+class Happening(StrEnum):
+    """What may happen to a cycle."""
+
+    DATA_CHANGED = "DATA_CHANGED"
+    """Instances, structures or an administration came that the last revision has not seen."""
+    COMPLETE = "COMPLETE"
+    DOUBT = "DOUBT"
+    """A rule holds it before or after the computation."""
+    STARTED = "STARTED"
+    PASSED = "PASSED"
+    """Computed, and every rule lets it go."""
+    FAILED = "FAILED"
+    """The computation could not be done, or its worker died twice."""
+    INTERRUPTED = "INTERRUPTED"
+    """The node stopped during the computation; it is done again."""
+    QUEUED = "QUEUED"
+    """Every delivery is in the outbox."""
+    ALL_DELIVERED = "ALL_DELIVERED"
+    PERSON_RELEASES = "PERSON_RELEASES"
+    PERSON_HOLDS = "PERSON_HOLDS"
+
+
+class Instruction(StrEnum):
+    """What the node is to do, in the transaction that records the change."""
+
+    COMPUTE = "COMPUTE"
+    QUEUE_DELIVERIES = "QUEUE_DELIVERIES"
+    WITHDRAW_DELIVERIES = "WITHDRAW_DELIVERIES"
+    """Objects not yet sent stay here."""
+    ALERT = "ALERT"
+
+
+S, H, Do = State, Happening, Instruction
+
+TABLE: dict[tuple[State, Happening], tuple[State, tuple[Instruction, ...]]] = {
+    (S.COLLECTING, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.COLLECTING, H.COMPLETE): (S.READY, (Do.COMPUTE,)),
+    (S.COLLECTING, H.DOUBT): (S.HELD, (Do.ALERT,)),
+    (S.COLLECTING, H.PERSON_HOLDS): (S.HELD, ()),
+    (S.COLLECTING, H.PERSON_RELEASES): (S.READY, (Do.COMPUTE,)),
+    (S.READY, H.STARTED): (S.COMPUTING, ()),
+    (S.READY, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.READY, H.PERSON_HOLDS): (S.HELD, ()),
+    (S.COMPUTING, H.PASSED): (S.CHECKED, ()),
+    (S.COMPUTING, H.DOUBT): (S.HELD, (Do.ALERT,)),
+    (S.COMPUTING, H.FAILED): (S.HELD, (Do.ALERT,)),
+    (S.COMPUTING, H.INTERRUPTED): (S.READY, (Do.COMPUTE,)),
+    (S.COMPUTING, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.COMPUTING, H.PERSON_HOLDS): (S.HELD, ()),
+    (S.CHECKED, H.QUEUED): (S.RELEASED, (Do.QUEUE_DELIVERIES,)),
+    (S.CHECKED, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.CHECKED, H.PERSON_HOLDS): (S.HELD, ()),
+    (S.RELEASED, H.ALL_DELIVERED): (S.DELIVERED, ()),
+    (S.RELEASED, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.RELEASED, H.PERSON_HOLDS): (S.HELD, (Do.WITHDRAW_DELIVERIES,)),
+    (S.DELIVERED, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.DELIVERED, H.PERSON_HOLDS): (S.HELD, ()),
+    (S.HELD, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.HELD, H.DOUBT): (S.HELD, ()),
+    (S.HELD, H.PERSON_HOLDS): (S.HELD, ()),
+    # What a release means depends on whether there is something to release: see released().
+}
+
+
+class NoSuchStep(ValueError):
+    """The table has no such step; ``str()`` is a sentence for a person."""
+
+
+def advance(state: State, happening: Happening) -> tuple[State, tuple[Instruction, ...]]:
+    """The next state and what to do. Raises NoSuchStep where the table has no such step."""
+    try:
+        return TABLE[(state, happening)]
+    except KeyError:
+        raise NoSuchStep(f"a cycle that is {state} cannot take {happening}") from None
+
+
+def released(has_result: bool) -> tuple[State, tuple[Instruction, ...]]:
+    """A person releases a held cycle: with a computed result it leaves; without one it is computed, and
+    the findings that held it are recorded as accepted by that person."""
+    if has_result:
+        return State.RELEASED, (Instruction.QUEUE_DELIVERIES,)
+    return State.READY, (Instruction.COMPUTE,)
