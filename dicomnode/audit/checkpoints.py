@@ -57,8 +57,9 @@ def read_checkpoints(folder: Path, *, key: bytes = b"") -> list[Checkpoint]:
     path = folder / FILE_NAME
     if not path.is_file():
         return []
-    marks, previous = [], ""
-    for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), start=1):
+    marks: list[Checkpoint] = []
+    previous = ""
+    for number, line in enumerate(_whole_lines(path.read_text(encoding="ascii")), start=1):
         mark, fault = _read_line(line, previous, key)
         if mark is None:
             seq = marks[-1].seq + 1 if marks else 1
@@ -73,7 +74,9 @@ def _write_line(folder: Path, mark: Checkpoint, key: bytes) -> None:
     handle = os.open(folder / FILE_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "r+", encoding="ascii") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        lines = stream.read().splitlines()
+        lines = _whole_lines(stream.read())
+        # A line that a power cut left unfinished proves nothing and would spoil the next one.
+        stream.truncate(sum(len(line) + 1 for line in lines))
         previous = hashlib.sha256(lines[-1].encode()).hexdigest() if lines else ""
         entry = {**asdict(mark), "previous": previous}
         entry["hmac"] = _sign(entry, key)
@@ -85,6 +88,10 @@ def _write_line(folder: Path, mark: Checkpoint, key: bytes) -> None:
         os.fsync(parent)
     finally:
         os.close(parent)
+
+
+def _whole_lines(content: str) -> list[str]:
+    return content[: content.rfind("\n") + 1].splitlines()
 
 
 def _read_line(line: str, previous: str, key: bytes) -> tuple[Checkpoint | None, str]:

@@ -357,9 +357,9 @@ def study_deleted(here: str, about: About, *, instances: Mapping[str, int], beca
     """Retention removed a study's files. ``instances``: SOP Class UID -> how many."""
     study = ParticipantObject(about.study_instance_uid, codes.STUDY_INSTANCE_UID, sop_classes=instances)
     patient = tuple(item for item in about.objects() if item.type_code == 1)
-    return Event(
-        "study-deleted", codes.STUDY_DELETED, "D", (_us(here, requestor=True),), (study, *patient),
-        sentence=because, actor=here, **about.keys(),
+    return _made(
+        "study-deleted", codes.STUDY_DELETED, "D", (_us(here, requestor=True),), about,
+        objects=(study, *patient), sentence=because, actor=here,
         detail={"instances": dict(instances), "because": because},
     )  # fmt: skip
 

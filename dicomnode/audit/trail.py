@@ -112,7 +112,10 @@ def row_hash(seq: int, at: str, prev_hash: str, body: str) -> str:
 
 def verify(session: Session, checkpoints: Iterable[Checkpoint] = ()) -> Verification:
     """Recompute the whole chain and compare it with the checkpoints kept outside the database."""
-    marks = {mark.seq: mark for mark in checkpoints}
+    marks: dict[int, Checkpoint] = {}
+    for mark in checkpoints:
+        # The oldest one counts: a later one of the same row may have seen a trail made anew.
+        marks.setdefault(mark.seq, mark)
     missing = missing_guards(session)
     rows, seq, last = 0, 0, GENESIS
     for row in session.execute(select(EVENTS).order_by(EVENTS.c.seq).execution_options(yield_per=1000)):

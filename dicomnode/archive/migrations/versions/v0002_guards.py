@@ -50,8 +50,8 @@ BEGIN
     RAISE EXCEPTION 'audit trail: the row does not follow the last one'
       USING ERRCODE = 'integrity_constraint_violation';
   END IF;
-  IF NEW.hash IS DISTINCT FROM encode(sha256(convert_to(
-       concat_ws(chr(10), 'dicomnode-audit-1', NEW.seq, NEW.at, NEW.prev_hash, NEW.body), 'UTF8')), 'hex') THEN
+  IF NEW.hash IS DISTINCT FROM encode(sha256(convert_to(concat_ws(
+       chr(10), 'dicomnode-audit-1', NEW.seq, NEW.at, NEW.prev_hash, NEW.body), 'UTF8')), 'hex') THEN
     RAISE EXCEPTION 'audit trail: the hash is not that of the row'
       USING ERRCODE = 'integrity_constraint_violation';
   END IF;
