@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -36,6 +47,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """All tables of the archive."""
 
+    # Constraints have names so that a migration can change them on both databases.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
     type_annotation_map = {datetime: UtcDateTime, str: Text, float: Float(53)}
 
 
@@ -58,7 +78,7 @@ class Instance(Base):
     """Digest of the data set's bytes as received (file meta excluded)."""
     file_sha256: Mapped[str] = mapped_column(String(64), index=True)
     """Digest of the stored file; its name in the store."""
-    size_bytes: Mapped[int] = mapped_column(Integer)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     calling_ae: Mapped[str] = mapped_column(String(16))
     called_ae: Mapped[str] = mapped_column(String(16))
     peer_address: Mapped[str] = mapped_column(String(64))
@@ -71,6 +91,8 @@ class Instance(Base):
     series_instance_uid: Mapped[str] = mapped_column(String(64), default="")
     header: Mapped[str] = mapped_column(default="{}")
     """InstanceHeader as JSON, filled when indexed."""
+    purged_at: Mapped[datetime | None]
+    """When retention removed the file; the row stays as the tombstone."""
 
 
 class Series(Base):
@@ -146,8 +168,8 @@ class TimePointRow(Base):
     label: Mapped[str] = mapped_column(String(8))
     acquired_at: Mapped[datetime]
     hours: Mapped[float | None]
-    emission_series_uid: Mapped[str] = mapped_column(String(64))
-    ct_series_uid: Mapped[str] = mapped_column(String(64), default="")
+    emission_series_uid: Mapped[str] = mapped_column(String(64), index=True)
+    ct_series_uid: Mapped[str] = mapped_column(String(64), default="", index=True)
     structure_series_uids: Mapped[str] = mapped_column(default="[]")
 
 
@@ -179,9 +201,9 @@ class Calculation(Base):
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"), index=True)
     step: Mapped[str] = mapped_column(String(24))
     engine: Mapped[str] = mapped_column(default="")
-    version: Mapped[str] = mapped_column(String(32))
+    version: Mapped[str] = mapped_column(String(64), index=True)
     config_digest: Mapped[str] = mapped_column(String(64))
-    seed: Mapped[int] = mapped_column(default=0)
+    seed: Mapped[int] = mapped_column(BigInteger, default=0)
     parameters: Mapped[str] = mapped_column(default="{}")
     inputs: Mapped[str] = mapped_column(default="{}")
     data_digests: Mapped[str] = mapped_column(default="{}")
@@ -204,7 +226,7 @@ class Result(Base):
     role: Mapped[str] = mapped_column(String(32))
     sop_class_uid: Mapped[str] = mapped_column(String(64), default="")
     sop_instance_uid: Mapped[str] = mapped_column(String(64), default="", index=True)
-    file_sha256: Mapped[str] = mapped_column(String(64))
+    file_sha256: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime]
 
 
@@ -264,7 +286,7 @@ class Delivery(Base):
     peer: Mapped[str] = mapped_column(index=True)
     position: Mapped[int] = mapped_column(default=0)
     """Order within the revision: a plan leaves before the dose that refers to it."""
-    state: Mapped[str] = mapped_column(String(16), index=True)
+    state: Mapped[str] = mapped_column(String(20), index=True)
     """QUEUED, SENDING, SENT, SENT_WITH_WARNING, COMMITTED, PARKED (given up; a person decides)."""
     attempts: Mapped[int] = mapped_column(default=0)
     last_status: Mapped[str] = mapped_column(default="")
@@ -278,3 +300,54 @@ class Delivery(Base):
     commitment_asked_at: Mapped[datetime | None]
     commitment_attempts: Mapped[int] = mapped_column(default=0)
     committed_at: Mapped[datetime | None]
+
+
+# SQLite numbers rows by its own INTEGER primary key; elsewhere the trail may outgrow 2^31 rows.
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+class EventRow(Base):
+    """One event of the audit trail. Append-only: triggers refuse every change (see migrations/), and
+    ``hash`` chains each row to the one before. ``dicomnode.audit.trail`` writes it. Every column beside
+    ``seq``, ``prev_hash`` and ``hash`` repeats what ``at`` and ``body`` say, for the indices."""
+
+    __tablename__ = "events"
+
+    seq: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(27), index=True)
+    """UTC as fixed text, 2026-01-31T12:00:00.000000Z: the hash must not depend on a session's zone."""
+    kind: Mapped[str] = mapped_column(String(48), index=True)
+    event_code: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(1))
+    outcome: Mapped[int] = mapped_column(Integer)
+    patient_id: Mapped[str] = mapped_column(index=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    cycle_id: Mapped[str] = mapped_column(index=True)
+    peer: Mapped[str] = mapped_column(index=True)
+    actor: Mapped[str] = mapped_column(index=True)
+    body: Mapped[str]
+    prev_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class CheckpointRow(Base):
+    """A head of the trail that was also written outside the database. Append-only."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(_Sequence)
+    hash: Mapped[str] = mapped_column(String(64))
+    count: Mapped[int] = mapped_column(_Sequence)
+    at: Mapped[str] = mapped_column(String(27))
+
+
+class ExportPosition(Base):
+    """How far the trail has been exported to one destination."""
+
+    __tablename__ = "export_positions"
+
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(_Sequence)
+    at: Mapped[str] = mapped_column(String(27))

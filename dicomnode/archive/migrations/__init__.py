@@ -1,0 +1,1 @@
+"""Alembic migrations of the archive. The Database runs them; there is no alembic.ini."""
