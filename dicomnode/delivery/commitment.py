@@ -210,9 +210,7 @@ class CommitmentListener:
     that we made and told to that peer alone.
     """
 
-    def __init__(
-        self, settings: ListenerSettings, callers: Sequence[str], on_report: TakeReport
-    ) -> None:
+    def __init__(self, settings: ListenerSettings, callers: Sequence[str], on_report: TakeReport) -> None:
         self._settings = settings
         self._on_report = on_report
         _config.LOG_HANDLER_LEVEL = "none"

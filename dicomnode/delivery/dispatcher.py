@@ -68,9 +68,8 @@ def decide(answered: Answered, peer: PeerSettings, breaker: Breaker, now: dateti
         seed=f"{item.sop_instance_uid}:{peer.name}",
     )
     alert = answer.sentence if answer.alert or again is None else ""
-    state = "PARKED" if again is None else "QUEUED"
     return Decision(
-        "PARKED" if state == "PARKED" else "QUEUED",
+        "PARKED" if again is None else "QUEUED",
         answered.status,
         answered.comment,
         again,
@@ -150,7 +149,7 @@ def _answered_by_peer(answered: Answered) -> bool:
 
 
 def _failed_by_peer(answered: Answered) -> bool:
-    if answered.answer.outcome in (Outcome.UNKNOWN,):
+    if answered.answer.outcome is Outcome.UNKNOWN:
         return True
     return not answered.counted and answered.answer.outcome is not Outcome.WAITING
 
@@ -227,7 +226,7 @@ def serve(
         limit = settings.objects_per_association
         return lambda: on_step(run_once(outbox, run, clock=clock, limit=limit))
 
-    steps = [("release", lambda: outbox.release_expired(clock()))]
+    steps: list[tuple[str, Callable[[], object]]] = [("release", lambda: outbox.release_expired(clock()))]
     steps += [(peer.name, peer_step(PeerRun(peer))) for peer in settings.peers]
     threads = [threading.Thread(target=loop, args=(step,), name=f"deliver-{name}") for name, step in steps]
     for thread in threads:

@@ -47,8 +47,8 @@ class Decision:
     """What one try changes in the outbox row.
 
     ``state`` is QUEUED, SENT, SENT_WITH_WARNING or PARKED. ``counted`` is False where the association
-    failed, not the object: the try does not count against the object's limits. ``status`` is the DICOM status in
-    hexadecimal, the fault of the association, or "no answer". ``alert`` is a sentence for a person, or
+    failed, not the object: the try does not count against the object's limits. ``status`` is the DICOM status
+    in hexadecimal, the fault of the association, or "no answer". ``alert`` is a sentence for a person, or
     empty. ``comment`` may come from the peer: show it, never log it.
     """
 
@@ -88,9 +88,7 @@ class OutboxProtocol(Protocol):
     def release_expired(self, now: datetime) -> int:
         """Put back what a dead sender had leased; how many."""
 
-    def unconfirmed(
-        self, peer: str, now: datetime, timeout_h: float, tries: int
-    ) -> Sequence[Unconfirmed]:
+    def unconfirmed(self, peer: str, now: datetime, timeout_h: float, tries: int) -> Sequence[Unconfirmed]:
         """Sent objects never asked about, or asked about more than ``timeout_h`` ago."""
 
     def commitment_asked(self, asked: Unconfirmed, transaction_uid: str, now: datetime) -> None:

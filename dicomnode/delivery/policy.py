@@ -92,12 +92,20 @@ STATUS_TABLE: tuple[tuple[int, int, Answer], ...] = (
     (0xA700, 0xA702, _transient("out of resources at the peer")),
     # dcm4chee-arc: patient or study is being deleted just now.
     (0xA77A, 0xA77A, _transient("deletion in progress at the peer")),
-    (0xA770, 0xA77B, _permanent("refused by the rules of the peer's archive (patient or rejection conflict)")),
+    (
+        0xA770,
+        0xA77B,
+        _permanent("refused by the rules of the peer's archive (patient or rejection conflict)"),
+    ),
     (0xA703, 0xA7FF, _permanent("refused by a rule of the peer")),
     (0xA900, 0xA9FF, _permanent("data set does not match its SOP class")),
     (0xB000, 0xB000, _ok_but("stored, some elements coerced", alert=False)),
     (0xB006, 0xB006, _ok_but("stored, but elements were discarded: look at the object there", alert=True)),
-    (0xB007, 0xB007, _ok_but("stored, data set does not match SOP class: look at the object there", alert=True)),
+    (
+        0xB007,
+        0xB007,
+        _ok_but("stored, data set does not match SOP class: look at the object there", alert=True),
+    ),
     (0xB000, 0xBFFF, _ok_but("stored, with a warning of the peer's own", alert=True)),
     # Any fault in the handler of a pynetdicom peer, a full disk too, reads C211: one slow series.
     (0xC000, 0xCFFF, Answer(Outcome.PERMANENT, Retry.SLOW, True, "the peer cannot understand the object")),
@@ -130,7 +138,10 @@ class Fault(StrEnum):
 FAULT_TABLE: dict[Fault, Answer] = {
     Fault.UNREACHABLE: _transient("no connection to the peer"),
     Fault.TLS: Answer(
-        Outcome.CONFIGURATION, Retry.HOURLY, True, "TLS failed: compare certificates and authorities on both sides"
+        Outcome.CONFIGURATION,
+        Retry.HOURLY,
+        True,
+        "TLS failed: compare certificates and authorities on both sides",
     ),
     Fault.REJECTED_TRANSIENT: _transient("the peer has no association free"),
     Fault.REJECTED_PERMANENT: Answer(

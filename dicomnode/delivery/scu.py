@@ -90,7 +90,9 @@ def _inspect(item: Item) -> tuple[str, Answered | None]:
     """Transfer syntax of the file, or why it must not leave: what is sent is what was made."""
     try:
         if _sha256(item.path) != item.file_sha256:
-            return "", Answered(item, OBJECT_UNREADABLE, "file", "its digest is not the recorded one", counted=True)
+            return "", Answered(
+                item, OBJECT_UNREADABLE, "file", "its digest is not the recorded one", counted=True
+            )
         meta = read_file_meta_info(item.path)
     except OSError as fault:
         return "", Answered(item, FILE_AWAY, "file", scrub(fault.strerror or fault), counted=True)

@@ -49,7 +49,7 @@ class PeerSettings(Settings):
     plan_reference: str = Field(
         "none",
         pattern=rf"^(none|companion|existing:{_UID})$",
-        description="none, companion (a plan is sent before the dose) or existing:<SOP Instance UID of a plan>",
+        description="none, companion (a plan leaves before the dose) or existing:<UID of a plan at the peer>",
     )
     storage_commitment: bool = Field(
         False, description="ask the peer to confirm that it keeps each object (PS3.4 Annex J)"
@@ -119,7 +119,9 @@ class ListenerSettings(Settings):
     host: str = Field("127.0.0.1", description="address to listen on, never all of them by default")
     port: int = Field(0, ge=0, lt=65536, description="port; 0 picks a free one (tests)")
     ae_title: str = Field("DICOMNODE", min_length=1, max_length=16, description="our AE title for reports")
-    stall_timeout_s: float = Field(30.0, gt=0, description="a silent or half-sending peer is dropped after this")
+    stall_timeout_s: float = Field(
+        30.0, gt=0, description="a silent or half-sending peer is dropped after this"
+    )
     max_associations: int = Field(10, ge=1, description="associations at a time")
     tls: TlsSettings | None = Field(None, description="mutual TLS; left out means plain TCP")
 
