@@ -14,9 +14,7 @@ Array = npt.NDArray[Any]
 ROWS = 16
 
 
-def padded_lengths(
-    shape_zyx: tuple[int, int, int], kernel_zyx: tuple[int, int, int]
-) -> tuple[int, int, int]:
+def padded_lengths(shape_zyx: tuple[int, int, int], kernel_zyx: tuple[int, int, int]) -> tuple[int, int, int]:
     """Even transform lengths without wrap-around, for a kernel with offsets 0 .. kernel - 1.
 
     Offsets of a result run from -(n - 1) to n - 1 and those of the kernel from -K to K. With period L

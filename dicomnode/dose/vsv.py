@@ -67,7 +67,9 @@ class VsvSettings(Settings):
         default="double",
         description="of the Fourier transforms; single halves the memory, its error is 4e-7 of the maximum",
     )
-    workers: int = Field(default=2, ge=1, le=64, description="threads of the transforms; no effect on the result")
+    workers: int = Field(
+        default=2, ge=1, le=64, description="threads of the transforms; no effect on the result"
+    )
     memory_limit_gb: float = Field(
         default=8.0, gt=0, description="refuse a grid that would need more memory than this"
     )
@@ -173,7 +175,7 @@ class SingleVsv:
 
     def _gone_j(self, count: Float64, octant: Float64, kernel: PointKernel) -> float:
         """Energy that leaves the grid, by sums of the kernel and not by the convolution, J."""
-        inside = fraction_inside(octant, count.shape)  # type: ignore[arg-type]
+        inside = fraction_inside(octant, count.shape)
         return float((count * (kernel.total_mev - inside)).sum()) * JOULE_PER_MEV
 
     def _relative_sigma(self, anatomy: Anatomy, nuclide: Nuclide, own_share: Float64) -> Float64:

@@ -98,7 +98,7 @@ def anatomy_from_ct(ct: HuMap, curve: HuCurve = DEFAULT_CURVE) -> Anatomy:
     """
     classes = np.searchsorted(_class_edges_hu(), ct.hu, side="right") - 1
     return Anatomy(
-        density=DensityMap(ct.grid, density_from_hu(ct.hu, curve)),
+        density=DensityMap(ct.grid, density_from_hu(ct.hu, curve).astype(np.float32)),
         body=_body(ct.hu > curve.body_above_hu, f"above {curve.body_above_hu} HU"),
         material=np.clip(classes, 0, None).astype(np.uint16),
         material_names=_class_names(),
