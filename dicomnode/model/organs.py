@@ -25,6 +25,9 @@ class RegionTia:
     aicc : corrected Akaike criterion of the model used, or None
     r_squared : of the fit, or None
     budget : name of a contribution -> relative standard uncertainty (EANM, Gear et al. 2018)
+    effective_half_life_h : of the slowest phase, h, or None where the method has none
+    extrapolated_fraction : part of ``tia_mbq_s`` that falls after the last scan, or None
+    model_weights : name of a model -> its Akaike weight, where models were averaged
     """
 
     region: str
@@ -39,6 +42,9 @@ class RegionTia:
     aicc: float | None = None
     r_squared: float | None = None
     budget: Mapping[str, float] = field(default_factory=dict)
+    effective_half_life_h: float | None = None
+    extrapolated_fraction: float | None = None
+    model_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

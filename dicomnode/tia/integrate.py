@@ -1,0 +1,343 @@
+"""The room's one door: a registered cycle in, its time-integrated activity out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import log
+
+import numpy as np
+
+from dicomnode.errors import Inconsistent, NotConverged
+from dicomnode.model import (
+    Finding,
+    LabelMap,
+    Nuclide,
+    RegisteredCycle,
+    RegisteredTimePoint,
+    Severity,
+    TiaFit,
+    TiaMap,
+)
+from dicomnode.tia.estimate import Estimate, budget, region_tia
+from dicomnode.tia.measure import FIELD_OF_VIEW, REMAINDER, Measured, Partition, measured, partition
+from dicomnode.tia.select import Rising, fitted, rise
+from dicomnode.tia.settings import TiaSettings
+from dicomnode.tia.single_time_point import single_time_point
+from dicomnode.tia.trapezoid import start_ratio, trapezoid
+from dicomnode.tia.uncertainty import combined
+from dicomnode.tia.voxels import PartWeights, Progress, linear_maps, mono_maps, without_negatives
+
+
+def no_progress(_fraction: float, _what: str) -> None:
+    """A Progress that says nothing."""
+
+
+def integrate(
+    cycle: RegisteredCycle, nuclide: Nuclide, settings: TiaSettings, *, progress: Progress = no_progress
+) -> TiaFit:
+    """Time-integrated activity of a registered cycle, from administration to infinity.
+
+    Parameters
+    ----------
+    cycle : all time points on one grid; activity decay-corrected to the start of each acquisition
+    nuclide : gives the physical decay constant
+    settings : method and its options
+    progress : may raise to interrupt
+
+    Raises
+    ------
+    Inconsistent : nuclides, grids or times contradict each other
+    NotConverged : a curve cannot be described by the method (and ``when_rising`` refuses), or too few points
+    ConfigError, OutOfDomain : a population half-life or a recovery coefficient is missing or out of range
+    """
+    if nuclide.name != cycle.administration.nuclide:
+        raise Inconsistent(
+            f"the administration is of {cycle.administration.nuclide}, the calculation for {nuclide.name}",
+            attribute="nuclide",
+        )
+    return integrate_points(cycle.points, cycle.regions, nuclide, settings, progress=progress)
+
+
+def integrate_points(
+    points: Sequence[RegisteredTimePoint],
+    regions: LabelMap | None,
+    nuclide: Nuclide,
+    settings: TiaSettings,
+    *,
+    progress: Progress = no_progress,
+) -> TiaFit:
+    """As ``integrate``, for time points and regions alone; raises the same."""
+    _check(points, regions)
+    job = _Job(points, regions, nuclide.decay_per_s * 3600.0, settings)
+    parts = partition(points[0].activity.grid, regions)
+    whole = job.estimate(measured(FIELD_OF_VIEW, points, None, None, settings))
+    by_region = {name: job.region(name) for name in parts.names[1:]}
+    by_part = [
+        job.outside(parts, whole),
+        *(job.part(parts, i, by_region) for i in range(1, len(parts.names))),
+    ]
+    tia, sigma = job.maps(parts, by_part, progress)
+    said = (*job.said(), *job.total_rises(whole[0]), *tia[1])
+    order = [n for n in (regions.names if regions else ()) if n in by_region]
+    results = [region_tia(*by_region[n]) for n in order]
+    if regions and by_part[0][0].name == REMAINDER:
+        results.append(region_tia(*by_part[0]))
+    results.append(region_tia(*whole))
+    return TiaFit(tia[0], sigma, settings.method, tuple(results), said)
+
+
+def _check(points: Sequence[RegisteredTimePoint], regions: LabelMap | None) -> None:
+    if not points:
+        raise Inconsistent("there is no time point to integrate")
+    hours = [p.hours for p in points]
+    if not hours[0] > 0 or any(b <= a for a, b in pairwise(hours)):
+        raise Inconsistent(
+            "times since administration must be positive and increasing",
+            attribute="hours",
+            value=", ".join(f"{h:g}" for h in hours),
+            remedy="put the time points in order, or correct the administration's time",
+        )
+    grid = points[0].activity.grid
+    for label, other in [(p.label, p.activity.grid) for p in points[1:]] + (
+        [("the regions", regions.grid)] if regions else []
+    ):
+        if not grid.matches(other):
+            raise Inconsistent(
+                f"the grid of {label} differs from that of {points[0].label}: {other.shape_zyx} voxels "
+                f"(z, y, x) of {other.spacing_mm} mm at {other.origin_mm}, against {grid.shape_zyx} of "
+                f"{grid.spacing_mm} mm at {grid.origin_mm}",
+                remedy="register and resample onto one grid first",
+            )
+
+
+Curve = tuple[Measured, Estimate]
+
+
+@dataclass
+class _Job:
+    """One calculation: what it works on, and what it has to say so far."""
+
+    points: Sequence[RegisteredTimePoint]
+    regions: LabelMap | None
+    physical_per_h: float
+    settings: TiaSettings
+    findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+    @property
+    def index(self) -> int:
+        """The time point nearest to ``time_point_hours``; of two equally near ones the later."""
+        wanted = self.settings.time_point_hours
+        return min(range(len(self.points)), key=lambda i: (abs(self.points[i].hours - wanted), -i))
+
+    def say(self, *findings: Finding) -> None:
+        for f in findings:
+            self.findings.setdefault((f.rule, f.subject), f)
+
+    def volume_ml(self, name: str) -> float:
+        assert self.regions is not None
+        return self.regions.volume_ml.get(name) or self.regions.voxel_volume_ml(name)
+
+    def region(self, name: str) -> Curve:
+        """The curve of a region's whole mask."""
+        assert self.regions is not None
+        curve = measured(name, self.points, self.regions.masks[name], self.volume_ml(name), self.settings)
+        if curve.recovery != 1.0:
+            self.say(_recovered(curve, self.settings))
+        return self.estimate(curve)
+
+    def part(self, parts: Partition, index: int, by_region: dict[str, Curve]) -> Curve:
+        """The curve that a part's voxels follow: the region's own, or, where a smaller region took some of
+        its voxels, that of the voxels left to it."""
+        assert self.regions is not None
+        name, mask = parts.names[index], parts.mask(index)
+        if np.count_nonzero(mask) in (0, np.count_nonzero(self.regions.masks[name])):
+            return by_region[name]
+        return self.estimate(measured(name, self.points, mask, self.volume_ml(name), self.settings))
+
+    def outside(self, parts: Partition, whole: Curve) -> Curve:
+        """The curve of voxels outside every region."""
+        mask = parts.mask(0)
+        if mask.all() or not mask.any() or self.settings.outside == "field-of-view":
+            return whole
+        curve = measured(REMAINDER, self.points, mask, None, self.settings)
+        by_region = self.settings.method not in ("trapezoid", "voxel-mono-exponential")
+        if self.settings.outside == "trapezoid" and by_region:
+            return curve, self.trapezoid(curve)
+        return self.estimate(curve)
+
+    def estimate(self, curve: Measured) -> Curve:
+        """Integrate one curve by the settings' method."""
+        method = self.settings.method
+        if method.startswith("stp-"):
+            estimate = single_time_point(curve, self.index, self.physical_per_h, self.settings)
+        elif method == "trapezoid":
+            estimate = self.trapezoid(curve)
+        elif not curve.activity_mbq.max() > 0:
+            self.say(_no_activity(curve))
+            estimate = self.trapezoid(curve)
+        else:
+            estimate = self.fit(curve)
+        self.say(*estimate.findings)
+        return curve, estimate
+
+    def trapezoid(self, curve: Measured) -> Estimate:
+        """The trapezoid, with A_0 as the settings say."""
+        if rise(curve, self.settings.rise_sigmas) == "late" and curve.activity_mbq.max() > 0:
+            self.say(
+                _rising(curve, "the physical tail of the trapezoid assumes that it only decays from there")
+            )
+        if self.settings.start != "fit":
+            ratio = start_ratio(self.settings.start, float(curve.hours[0]), self.physical_per_h)
+            return trapezoid(curve, self.physical_per_h, ratio)
+        try:
+            fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
+        except Rising as rising:
+            self._refused(rising)
+            return trapezoid(curve, self.physical_per_h, 0.0)
+        names = sorted(n for n in fit.parameters if n.startswith("a"))
+        ratio = sum(fit.parameters[n] for n in names) / float(curve.activity_mbq[0])
+        return trapezoid(curve, self.physical_per_h, max(ratio, 0.0))
+
+    def fit(self, curve: Measured) -> Estimate:
+        """A fitted curve, or where activity rises what ``when_rising`` says."""
+        method = self.settings.method
+        shape = {"hybrid": self.settings.shape, "voxel-mono-exponential": "mono-exponential"}.get(
+            method, method
+        )
+        try:
+            estimate = fitted(curve, self.physical_per_h, shape, self.settings)
+        except Rising as rising:
+            self._refused(rising)
+            self.say(_rising(curve, "it was integrated by the trapezoid with a physical tail instead"))
+            return self.trapezoid(curve)
+        return self._amount_from_one(curve, estimate) if method == "hybrid" else estimate
+
+    def _refused(self, rising: Rising) -> None:
+        if self.settings.when_rising == "refuse":
+            raise rising
+
+    def _amount_from_one(self, curve: Measured, estimate: Estimate) -> Estimate:
+        """Hybrid: voxels share the region's integral as they share its activity at one time point."""
+        amount = float(curve.activity_mbq[self.index])
+        if not amount > 0:
+            raise NotConverged(
+                f"{curve.name} holds no activity at {curve.hours[self.index]:g} h, so the hybrid method "
+                "cannot scale its voxels; choose another time_point_hours"
+            )
+        weight = np.zeros(len(curve.hours))
+        weight[self.index] = estimate.tia_mbq_h / amount
+        return replace(estimate, voxel_weight_h=weight)
+
+    def maps(
+        self, parts: Partition, by_part: list[Curve], progress: Progress
+    ) -> tuple[tuple[TiaMap, tuple[Finding, ...]], TiaMap]:
+        """TIA map with its findings, and sigma map."""
+        grid, u = self.points[0].activity.grid, self.settings.uncertainty
+        recovery = np.array([curve.recovery for curve, _ in by_part])
+        if self.settings.method == "voxel-mono-exponential":
+            fallback = self._weights([(c, self.trapezoid(c)) for c, _ in by_part])
+            tia, sigma, unfitted, bounded = mono_maps(
+                self.points, parts, fallback, recovery, self.physical_per_h, u, progress
+            )
+            self._voxels_said(unfitted, bounded)
+        else:
+            tia, sigma = linear_maps(self.points, parts, self._weights(by_part), u, progress)
+        return without_negatives(tia, grid, self.settings.negative_voxels), TiaMap(grid, sigma)
+
+    def _weights(self, by_part: list[Curve]) -> PartWeights:
+        k = np.array([e.voxel_weight_h / c.recovery for c, e in by_part])
+        shared = [
+            combined({n: v for n, v in budget(c, e).items() if n not in ("counts", "contour")})
+            for c, e in by_part
+        ]
+        return PartWeights(k, np.array(shared))
+
+    def _voxels_said(self, unfitted: int, bounded: int) -> None:
+        if unfitted and self.settings.when_rising == "refuse":
+            raise Rising(f"{unfitted} voxels do not fall with time and when_rising = 'refuse'")
+        if unfitted or bounded:
+            self.say(
+                Finding(
+                    "tia-voxels-not-fitted",
+                    Severity.NOTE,
+                    f"{unfitted} voxels with activity do not fall with time and were integrated by the "
+                    f"trapezoid; {bounded} fitted voxels stopped at physical decay",
+                    measured=float(unfitted),
+                )
+            )
+
+    def total_rises(self, whole: Measured) -> tuple[Finding, ...]:
+        """HOLD where the activity of the whole field of view rises: nothing is administered between scans."""
+        a, s = whole.activity_mbq, whole.fit_sigma_mbq
+        step = np.diff(a) - self.settings.rise_sigmas * np.hypot(s[1:], s[:-1])
+        if not (step > 0).any():
+            return ()
+        i = int(step.argmax())
+        return (
+            Finding(
+                "tia-total-rises",
+                Severity.HOLD,
+                f"the activity in the field of view rises from {a[i]:.4g} MBq at {whole.hours[i]:g} h to "
+                f"{a[i + 1]:.4g} MBq at {whole.hours[i + 1]:g} h; check the calibration of each time point, "
+                "its field of view and its time",
+                measured=float(a[i + 1] / a[i]) if a[i] > 0 else None,
+                limit=1.0,
+                subject=FIELD_OF_VIEW,
+                source="activity can only decay or leave after administration",
+            ),
+        )
+
+    def said(self) -> tuple[Finding, ...]:
+        """What was chosen, and what was found."""
+        chosen = f"method {self.settings.method}"
+        if self.settings.method in ("trapezoid", "voxel-mono-exponential"):
+            chosen += f", activity at administration: {self.settings.start}"
+        elif self.settings.method == "hybrid" or self.settings.method.startswith("stp-"):
+            p = self.points[self.index]
+            chosen += f", time point {p.label} at {p.hours:.2f} h"
+        if self.settings.method == "hybrid":
+            chosen += f", shape {self.settings.shape}"
+        half_life = log(2.0) / self.physical_per_h
+        note = Finding("tia-method", Severity.NOTE, f"{chosen}; physical half-life {half_life:.3f} h")
+        missing = [n for n in (self.regions.names if self.regions else ()) if not self.regions_has(n)]
+        return (note, *(_empty(n) for n in missing), *self.findings.values())
+
+    def regions_has(self, name: str) -> bool:
+        return self.regions is not None and bool(self.regions.masks[name].any())
+
+
+def _rising(curve: Measured, what: str) -> Finding:
+    return Finding(
+        "tia-rising",
+        Severity.WARNING,
+        f"{curve.name}: activity rises ("
+        + ", ".join(f"{a:.3g} MBq at {t:g} h" for t, a in zip(curve.hours, curve.activity_mbq, strict=True))
+        + f"); {what}",
+        subject=curve.name,
+    )
+
+
+def _no_activity(curve: Measured) -> Finding:
+    sentence = (
+        f"{curve.name}: no positive activity at any time, so no curve was fitted; integrated by the trapezoid"
+    )
+    return Finding("tia-no-activity", Severity.NOTE, sentence, subject=curve.name)
+
+
+def _empty(name: str) -> Finding:
+    sentence = f"region {name!r} covers no voxel of the grid and has no result; check its contours"
+    return Finding("tia-empty-region", Severity.WARNING, sentence, subject=name)
+
+
+def _recovered(curve: Measured, settings: TiaSettings) -> Finding:
+    source = settings.recovery.source if settings.recovery else ""
+    return Finding(
+        "tia-recovery",
+        Severity.NOTE,
+        f"{curve.name}: activity divided by the recovery coefficient {curve.recovery:.3f}",
+        measured=curve.recovery,
+        subject=curve.name,
+        source=source,
+    )

@@ -1,0 +1,116 @@
+"""Each region's activity at each time, with its uncertainty; and which curve each voxel follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.errors import Inconsistent
+from dicomnode.model import Grid, LabelMap, RegisteredTimePoint
+from dicomnode.tia.curves import Array
+from dicomnode.tia.settings import TiaSettings, UncertaintySettings
+from dicomnode.tia.uncertainty import contour_relative, recovery_at
+
+FIELD_OF_VIEW = "field-of-view"
+REMAINDER = "remainder-of-body"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The measured curve of one region.
+
+    Attributes
+    ----------
+    hours, activity_mbq : (n,) activity after recovery correction
+    counts_mbq : (n,) standard uncertainty from counting alone
+    time_point_relative : what one time point does not share with the others
+    common : contributions that all time points share: calibration, recovery, contour (relative)
+    recovery : coefficient by which activity was divided; 1 without correction
+    """
+
+    name: str
+    hours: Array
+    activity_mbq: Array
+    counts_mbq: Array
+    time_point_relative: float
+    common: Mapping[str, float]
+    recovery: float = 1.0
+
+    @property
+    def fit_sigma_mbq(self) -> Array:
+        """Standard uncertainty that differs from time point to time point; it weighs the fit."""
+        return np.asarray(np.hypot(self.counts_mbq, self.time_point_relative * np.abs(self.activity_mbq)))
+
+    @property
+    def sigma_mbq(self) -> Array:
+        """Full standard uncertainty of each activity."""
+        shared = np.sqrt(sum(c**2 for c in self.common.values()))
+        return np.asarray(np.hypot(self.fit_sigma_mbq, shared * np.abs(self.activity_mbq)))
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Each voxel belongs to one part: index into ``names``; 0 is outside every region.
+
+    Where regions overlap the smaller one owns the voxel (a lesion in the liver follows its own curve).
+    """
+
+    owner: npt.NDArray[np.int16]
+    names: tuple[str, ...]
+
+    def mask(self, index: int) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.owner == index)
+
+
+def counts_per_mbq(u: UncertaintySettings) -> float:
+    """Counts detected in one acquisition per MBq present."""
+    return u.sensitivity_cps_per_mbq * u.acquisition_s
+
+
+def partition(grid: Grid, regions: LabelMap | None) -> Partition:
+    """Every voxel's part. Raises Inconsistent where a region bears a reserved name."""
+    owner = np.zeros(grid.shape_zyx, dtype=np.int16)
+    if regions is None:
+        return Partition(owner, (REMAINDER,))
+    reserved = {FIELD_OF_VIEW, REMAINDER} & set(regions.names)
+    if reserved:
+        raise Inconsistent(f"a region is named {reserved.pop()!r}, which is reserved; rename it")
+    size = {name: int(np.count_nonzero(regions.masks[name])) for name in regions.names}
+    names = (REMAINDER, *(n for n in sorted(size, key=lambda n: -size[n]) if size[n]))
+    for index, name in enumerate(names[1:], start=1):
+        owner[regions.masks[name]] = index
+    return Partition(owner, names)
+
+
+def region_mbq(points: Sequence[RegisteredTimePoint], mask: npt.NDArray[np.bool_] | None) -> Array:
+    """Activity (n,) within a mask (None: everywhere), MBq, without recovery."""
+    if mask is None:
+        return np.array([p.activity.total_mbq for p in points])
+    ml = points[0].activity.grid.voxel_ml
+    return np.array([p.activity.bq_per_ml[mask].sum(dtype=np.float64) * ml / 1e6 for p in points])
+
+
+def measured(
+    name: str,
+    points: Sequence[RegisteredTimePoint],
+    mask: npt.NDArray[np.bool_] | None,
+    volume_ml: float | None,
+    settings: TiaSettings,
+) -> Measured:
+    """A region's curve. ``volume_ml`` None (field of view, remainder): neither contour nor recovery."""
+    u, per_mbq = settings.uncertainty, counts_per_mbq(settings.uncertainty)
+    raw = region_mbq(points, mask)
+    # At least one count, so that an empty region does not claim to be known exactly.
+    noise = np.sqrt(np.maximum(raw * per_mbq, 1.0)) / per_mbq
+    common, recovery, slope = {"calibration": u.calibration_relative}, 1.0, 0.0
+    if volume_ml is not None:
+        if settings.recovery and (not settings.recovery_regions or name in settings.recovery_regions):
+            recovery, slope = recovery_at(settings.recovery, volume_ml, name)
+            common["recovery"] = settings.recovery.relative_uncertainty
+        voxel_mm = (points[0].activity.grid.voxel_ml * 1000.0) ** (1 / 3)
+        common["contour"] = contour_relative(volume_ml, voxel_mm, recovery, slope, u)
+    hours = np.array([p.hours for p in points])
+    return Measured(name, hours, raw / recovery, noise / recovery, u.time_point_relative, common, recovery)
