@@ -1,0 +1,151 @@
+"""Dose of each region: mean, dose-volume figures, and the uncertainty of the mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import hypot, log, pi, sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.errors import Inconsistent
+from dicomnode.model import DensityMap, DoseMap, LabelMap, OrganDose, RegionTia, TiaFit
+from dicomnode.results.radiobiology import region_bed
+from dicomnode.results.settings import ResultsSettings
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DoseUncertainty:
+    """Relative standard uncertainties of a region's mean dose; independent of one another.
+
+    Attributes
+    ----------
+    tia : of the region's time-integrated activity: counts, calibration, recovery, volume, fit
+    engine : of the dose engine's model, taken as one error common to the whole region
+    noise : of the image, where the region has no curve of its own whose fit would contain it
+    """
+
+    tia: float
+    engine: float
+    noise: float
+
+    @property
+    def combined(self) -> float:
+        return hypot(self.tia, self.engine, self.noise)
+
+
+def organ_doses(
+    dose: DoseMap, density: DensityMap, regions: LabelMap, fit: TiaFit, settings: ResultsSettings
+) -> tuple[OrganDose, ...]:
+    """Dose of every region of ``regions``, in its order.
+
+    Raises
+    ------
+    Inconsistent
+        grids differ, a region has no voxel, or BED is asked for without an effective half-life.
+    """
+    for name, grid in (("density", density.grid), ("regions", regions.grid), ("TIA", fit.tia.grid)):
+        if not dose.grid.matches(grid):
+            raise Inconsistent(f"the grid of {name} is not that of the dose map")
+    curves = {curve.region: curve for curve in fit.regions}
+    return tuple(
+        _organ_dose(name, mask, dose, density, fit, curves, settings) for name, mask in regions.masks.items()
+    )
+
+
+def _organ_dose(
+    name: str,
+    mask: Mask,
+    dose: DoseMap,
+    density: DensityMap,
+    fit: TiaFit,
+    curves: dict[str, RegionTia],
+    settings: ResultsSettings,
+) -> OrganDose:
+    if not mask.any():
+        raise Inconsistent(
+            f"region {name!r} has no voxel on the dose grid",
+            remedy="It is smaller than a voxel or outside the image: correct or leave out its contour",
+        )
+    gy = dose.gy[mask].astype(np.float64)
+    mass_g = density.g_per_cm3[mask].astype(np.float64) * dose.grid.voxel_ml
+    mean = float(np.average(gy, weights=mass_g if settings.mean == "mass" else None))
+    sigma = mean * uncertainty(name, mask, dose, fit, curves, settings).combined
+    biology = settings.radiobiology.get(name)
+    bed, eqd2 = region_bed(name, mean, curves.get(name), biology) if biology else (None, None)
+    d2, d50, d98 = dose_at_volume(gy, (2.0, 50.0, 98.0))
+    return OrganDose(
+        region=name,
+        mean_gy=mean,
+        sigma_gy=sigma,
+        d2_gy=d2,
+        d50_gy=d50,
+        d98_gy=d98,
+        max_gy=float(gy.max()),
+        volume_ml=gy.size * dose.grid.voxel_ml,
+        mass_g=float(mass_g.sum()),
+        tia_mbq_s=_total(fit.tia.mbq_s_per_ml, mask) * dose.grid.voxel_ml,
+        bed_gy=bed,
+        eqd2_gy=eqd2,
+    )
+
+
+def dose_at_volume(gy: npt.NDArray[np.float64], percents: tuple[float, ...]) -> tuple[float, ...]:
+    """D_x: the greatest dose that at least x % of the volume receives (ICRU 83, section 3.6).
+
+    D2% is the near-maximum, D50% the median and D98% the near-minimum dose. Voxels are of equal volume
+    and not interpolated: D_x is the dose of a voxel.
+    """
+    falling = np.sort(gy)[::-1]
+    ranks = [max(int(np.ceil(x / 100.0 * falling.size)), 1) - 1 for x in percents]
+    return tuple(float(falling[r]) for r in ranks)
+
+
+def uncertainty(
+    name: str,
+    mask: Mask,
+    dose: DoseMap,
+    fit: TiaFit,
+    curves: dict[str, RegionTia],
+    settings: ResultsSettings,
+) -> DoseUncertainty:
+    """Contributions to the uncertainty of a region's mean dose, relative (Gear et al. 2018, section 3).
+
+    The dose of a region is taken to be as uncertain as its own TIA (self-dose dominates); a region
+    without a curve of its own takes what all share from the field of view's curve, and adds the noise
+    of its voxels. The engine's sigma is averaged linearly, as one error common to all voxels; for a
+    Monte Carlo engine, whose noise is not common, that is an upper bound.
+    """
+    mean_gy = float(dose.gy[mask].mean(dtype=np.float64))
+    engine = float(dose.sigma_gy[mask].mean(dtype=np.float64)) / mean_gy if mean_gy > 0 else 0.0
+    own = curves.get(name)
+    curve = own or curves.get("field-of-view")
+    if curve is None:  # nothing is known but the map: every voxel errs the same way
+        return DoseUncertainty(_ratio(_total(fit.sigma.mbq_s_per_ml, mask), fit, mask), engine, 0.0)
+    tia = curve.sigma_tia_mbq_s / curve.tia_mbq_s if curve.tia_mbq_s > 0 else 0.0
+    noise = 0.0 if own else _noise(mask, fit, settings)
+    return DoseUncertainty(tia, engine, noise)
+
+
+def _noise(mask: Mask, fit: TiaFit, settings: ResultsSettings) -> float:
+    """Relative uncertainty of a region's TIA from voxel noise, correlated within the resolution.
+
+    A Gaussian blur of FWHM w makes noise alike within an effective volume of (w / 2 sqrt(pi / 2 ln 2))^3,
+    the equivalent volume of its squared autocorrelation.
+    """
+    width = settings.resolution_fwhm_mm * sqrt(pi / (2.0 * log(2.0)))
+    alike = max(width**3 / 1000.0 / fit.tia.grid.voxel_ml, 1.0)
+    alike = min(alike, float(np.count_nonzero(mask)))
+    squares = float(np.square(fit.sigma.mbq_s_per_ml[mask], dtype=np.float64).sum())
+    return _ratio(sqrt(alike * squares), fit, mask)
+
+
+def _ratio(sigma: float, fit: TiaFit, mask: Mask) -> float:
+    total = _total(fit.tia.mbq_s_per_ml, mask)
+    return sigma / total if total > 0 else 0.0
+
+
+def _total(values: npt.NDArray[np.float32], mask: Mask) -> float:
+    return float(values[mask].sum(dtype=np.float64))
