@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dicomnode.simulation.shapes import Array, Canvas, Mask, Solid
 
@@ -121,7 +120,7 @@ def draw_spine(canvas: Canvas) -> None:
 
 def draw_ribs(canvas: Canvas, trunk: Trunk) -> None:
     """Ribs 4 to 12 as sloping hoops in the chest wall, and the breastbone."""
-    x, y, z = canvas.coordinates((slice(None), slice(None), slice(None)))
+    x, y, _z = canvas.coordinates((slice(None), slice(None), slice(None)))
     angle = np.arctan2(np.abs(x) / 150.0, y / 105.0)  # 0 at the spine, pi at the breastbone
     wall = trunk.fat_mm + WALL_MM * 0.55
     for rib in range(2, 13):

@@ -20,7 +20,7 @@ Size = Literal["full", "small"]
 ADMINISTERED_MBQ = 7400.0
 """One cycle of 177Lu-DOTATATE (7.4 GBq by its label)."""
 WHOLE_BODY_G = 73_000.0
-"""Mass of the reference adult male, ICRP Publication 89 (2002), table 2.9; the phantom shows the trunk only."""
+"""Mass of the reference adult male, ICRP Publication 89 (2002), table 2.9; the phantom is the trunk only."""
 GRID_MM: Mapping[Size, float] = {"full": 2.0, "small": 3.6}
 
 
@@ -127,7 +127,7 @@ def make_patient(seed: int, *, size: Size = "full") -> SimulatedPatient:
     The trunk is drawn from the sacrum to the fourth thoracic vertebra, longer than any scan of it, so that
     the scans cut it off as real ones do. Arms are held above the head.
     """
-    from datetime import UTC, datetime
+    from datetime import datetime, timedelta, timezone
 
     rng = np.random.default_rng([seed, 177])
     stretch = tuple(float(f) for f in 1.0 + 0.03 * np.clip(rng.normal(size=3), -2, 2))
@@ -137,7 +137,7 @@ def make_patient(seed: int, *, size: Size = "full") -> SimulatedPatient:
     administration = Administration(
         "Lu-177",
         ADMINISTERED_MBQ,
-        datetime(2026, 3, 2, 9, 30, tzinfo=UTC),
+        datetime(2026, 3, 2, 9, 30, tzinfo=timezone(timedelta(hours=1))),
         "177Lu-DOTATATE",
         source="simulated",
     )

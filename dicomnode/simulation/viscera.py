@@ -6,6 +6,8 @@ Sizes are set so that the volumes lie near the reference masses of ICRP Publicat
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from dicomnode.simulation.frame import VERTEBRA_PITCH_MM, diaphragm, spine_y
@@ -60,7 +62,7 @@ def _draw_tube(
     gas_above_mm: float,
 ) -> None:
     """A tube along ``path``; its inside is contents, with gas where it lies well above the path."""
-    for start, end in zip(path[:-1], path[1:], strict=True):
+    for start, end in pairwise(path):
         low, high = np.minimum(start, end) - radius_mm - 4, np.maximum(start, end) + radius_mm + 4
         window = canvas.window(tuple(low), tuple(high))
         x, y, z = canvas.coordinates(window)
@@ -68,7 +70,7 @@ def _draw_tube(
         folds = np.float32(1.5) * np.sin((x + y + z) / np.float32(7.0))
         distance = distance_to_path(along, x, y, z) + folds
         canvas.fill(window, distance < radius_mm, "gut wall", abdomen)
-    for start, end in zip(path[:-1], path[1:], strict=True):
+    for start, end in pairwise(path):
         low, high = np.minimum(start, end) - radius_mm - 4, np.maximum(start, end) + radius_mm + 4
         window = canvas.window(tuple(low), tuple(high))
         x, y, z = canvas.coordinates(window)
@@ -135,7 +137,7 @@ def draw_kidneys(canvas: Canvas, vary: Variation) -> None:
     """Bean shapes with cortex, pyramids of medulla and a pelvis (70, 25, 5 % by ICRP 89)."""
     for side, center in ((1.0, (60.0, 46.0, -16.0)), (-1.0, (-60.0, 46.0, -32.0))):
         turn = (side * 28.0, side * 9.0, 10.0)
-        kidney = Solid(vary.place(center), _scaled((30.5, 24.5, 54), vary.size(0.035)), 2.1, turn)
+        kidney = Solid(vary.place(center), _scaled((29.7, 24.0, 52.5), vary.size(0.035)), 2.1, turn)
         window = canvas.around(kidney)
         x, y, z = canvas.coordinates(window)
         u, v, w = kidney.local(x, y, z)
