@@ -15,6 +15,10 @@ AT_BOUND = 1e-6
 """A rate this close (relative to the physical one) to its bound counts as on it."""
 
 
+MOST_EVALUATIONS = 1000
+"""A model with more parameters than the scans determine creeps along a valley; it is given up after so many."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelFit:
     """One model fitted to one curve.
@@ -122,7 +126,15 @@ def fit_model(
     start = _start(model, hours, activity, sigma, physical_per_h, uptake_per_h) / scale
     inside = np.clip(start, 1e-9, np.where(np.isfinite(upper), upper * (1 - 1e-9), np.inf))
     result = least_squares(
-        residuals, inside, jac=jacobian, bounds=(0, upper), xtol=1e-12, ftol=1e-12, gtol=1e-12, x_scale="jac"
+        residuals,
+        inside,
+        jac=jacobian,
+        bounds=(0, upper),
+        xtol=1e-10,
+        ftol=1e-10,
+        gtol=1e-10,
+        x_scale="jac",
+        max_nfev=MOST_EVALUATIONS,
     )
     if not result.success:
         raise NotConverged(f"{model.name} did not converge: {result.message}", detail=result.x)

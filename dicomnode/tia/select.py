@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -79,15 +80,35 @@ def fitted(curve: Measured, physical_per_h: float, method: str, settings: TiaSet
             detail=(curve.hours.tolist(), curve.activity_mbq.tolist()),
         )
     uptake = log(2.0) / settings.uptake_half_life_hours if settings.uptake_half_life_hours else 0.0
-    fits = [
-        fit_model(m, curve.hours, curve.activity_mbq, curve.fit_sigma_mbq, physical_per_h, uptake)
-        for m in models
-    ]
+    fits, dropped = _fits(curve, models, physical_per_h, uptake)
     weights = akaike_weights(fits)
     best = fits[int(np.argmax(weights))]
-    if method == "model-average":
-        return _averaged(curve, fits, weights, best)
-    return _one(curve, best, method)
+    average = method == "model-average"
+    estimate = _averaged(curve, fits, weights, best) if average else _one(curve, best, method)
+    return replace(estimate, findings=(*estimate.findings, *dropped))
+
+
+def _fits(
+    curve: Measured, models: Sequence[Model], physical_per_h: float, uptake_per_h: float
+) -> tuple[list[ModelFit], tuple[Finding, ...]]:
+    """Every model that converges, and a note on each that does not. NotConverged where none does."""
+    fits: list[ModelFit] = []
+    failed: list[NotConverged] = []
+    for m in models:
+        try:
+            fits.append(
+                fit_model(
+                    m, curve.hours, curve.activity_mbq, curve.fit_sigma_mbq, physical_per_h, uptake_per_h
+                )
+            )
+        except NotConverged as error:
+            failed.append(error)
+    if not fits:
+        raise failed[0]
+    return fits, tuple(
+        Finding("tia-model-left-out", Severity.NOTE, f"{curve.name}: {error}; left out", subject=curve.name)
+        for error in failed
+    )
 
 
 def akaike_weights(fits: Sequence[ModelFit]) -> Array:
@@ -178,8 +199,8 @@ def _what_the_fit_says(curve: Measured, fit: ModelFit, worse: bool) -> tuple[Fin
             Finding(
                 "tia-physical-bound",
                 Severity.WARNING,
-                f"{curve.name}: the fitted rate stopped at physical decay; measured activity falls more "
-                "slowly than physics allows, so check calibration, decay correction and the region's contours",
+                f"{curve.name}: the fitted rate stopped at physical decay; measured activity falls "
+                "more slowly than physics allows; check calibration, decay correction and contours",
                 measured=fit.curve.effective_half_life_h,
                 unit="h",
                 subject=curve.name,
@@ -192,8 +213,8 @@ def _what_the_fit_says(curve: Measured, fit: ModelFit, worse: bool) -> tuple[Fin
                 "tia-poor-fit",
                 Severity.WARNING,
                 f"{curve.name}: the {fit.model.name} curve misses the scans by more than their "
-                f"uncertainty (chi-square {fit.chi2:.1f} for {fit.degrees} degrees of freedom); the fit's uncertainty was "
-                "widened",
+                f"uncertainty (chi-square {fit.chi2:.1f} for {fit.degrees} degrees of freedom); the "
+                "uncertainty of the fit was widened",
                 measured=fit.chi2,
                 limit=float(chi2_distribution.isf(POOR_FIT, fit.degrees)),
                 subject=curve.name,

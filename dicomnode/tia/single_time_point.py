@@ -17,7 +17,7 @@ MADSEN_TOLERANCE = 0.5
 
 
 def exponential_h(rate_per_h: float, at_hours: float) -> float:
-    """Integral / A(T) of a mono-exponential, exp(lambda T) / lambda, h (Madsen et al. 2018, Med Phys 45:2318)."""
+    """Integral / A(T) of a mono-exponential, exp(lambda T) / lambda, h (Madsen et al., Med Phys 45:2318)."""
     return exp(rate_per_h * at_hours) / rate_per_h
 
 
@@ -119,7 +119,7 @@ def _window(region: str, at_hours: float, physical_per_h: float) -> tuple[Findin
         Finding(
             "tia-haenscheid-window",
             Severity.WARNING,
-            f"{region}: the scan at {at_hours:.1f} h is later than 2.5 times any possible effective half-life; "
+            f"{region}: the scan at {at_hours:.1f} h is later than 2.5 times any effective half-life; "
             "the single-time-point formula overestimates, use another method",
             measured=at_hours,
             limit=2.5 * longest,

@@ -1,0 +1,217 @@
+"""``dicomnode tia``: activity volumes at a few times in, time-integrated activity out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent, Refused
+from dicomnode.model import (
+    LabelMap,
+    RegisteredTimePoint,
+    RegistrationQuality,
+    TiaFit,
+)
+
+FILE = click.Path(path_type=Path)
+GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, nan)
+"""The files are taken to be on one grid already; that is checked, registration is not."""
+
+
+@click.command()
+@click.option(
+    "--activity",
+    "activities",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="Volume, Bq/mL; once per time point.",
+)
+@click.option(
+    "--hours",
+    type=float,
+    multiple=True,
+    required=True,
+    help="Its time since administration, h; in the same order.",
+)
+@click.option("--nuclide", "nuclide_name", required=True, help='As ICRP 107 writes it: "Lu-177".')
+@click.option(
+    "--method", default=None, help="trapezoid (default), mono-exponential, hybrid, ...: see docs/tia.md."
+)
+@click.option(
+    "--start", default=None, help="Trapezoid's activity at administration: zero, physical-back-decay, fit."
+)
+@click.option(
+    "--at-hours", type=float, default=None, help="Time point of hybrid and single-time-point methods, h."
+)
+@click.option("--regions", type=FILE, default=None, help="Label volume on the same grid.")
+@click.option("--region-names", type=FILE, default=None, help='JSON: {"1": "left kidney", ...}.')
+@click.option(
+    "--settings", "settings_file", type=FILE, default=None, help="TOML with a table [tia], as in config.toml."
+)
+@click.option("--out", type=FILE, required=True, help="TIA volume, MBq s/mL.")
+@click.option("--sigma-out", type=FILE, default=None, help="Its standard uncertainty, MBq s/mL.")
+@click.option(
+    "--json",
+    "report",
+    type=FILE,
+    default=None,
+    help="Curves, integrals, budget and findings as JSON; - prints.",
+)
+def tia(
+    activities: tuple[Path, ...],
+    hours: tuple[float, ...],
+    nuclide_name: str,
+    method: str | None,
+    start: str | None,
+    at_hours: float | None,
+    regions: Path | None,
+    region_names: Path | None,
+    settings_file: Path | None,
+    out: Path,
+    sigma_out: Path | None,
+    report: Path | None,
+) -> None:
+    """Integrate activity over time, from administration to infinity."""
+    chosen = {"method": method, "start": start, "time_point_hours": at_hours}
+    try:
+        fit, settings = _integrate(
+            activities, hours, nuclide_name, regions, region_names, settings_file, chosen
+        )
+        _write(fit, out, sigma_out)
+        if report:
+            _report(fit, settings, nuclide_name, report)
+    except DicomnodeError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    if str(report) != "-":
+        _print(fit)
+
+
+def _integrate(
+    activities: tuple[Path, ...],
+    hours: tuple[float, ...],
+    nuclide_name: str,
+    regions: Path | None,
+    region_names: Path | None,
+    settings_file: Path | None,
+    chosen: Mapping[str, object],
+) -> tuple[TiaFit, dict[str, Any]]:
+    from dicomnode.dicom.files import read_activity
+    from dicomnode.physics.nuclides import nuclide
+    from dicomnode.tia import integrate_points
+
+    if len(activities) != len(hours):
+        raise Inconsistent(
+            f"{len(activities)} --activity but {len(hours)} --hours; give one of each per time point"
+        )
+    settings = _settings(settings_file, chosen)
+    radionuclide = nuclide(nuclide_name)
+    points = [
+        RegisteredTimePoint(path.name, at, read_activity(path), GIVEN)
+        for path, at in zip(activities, hours, strict=True)
+    ]
+    labels = _labels(regions, region_names)
+    with click.progressbar(length=100, label="tia", file=sys.stderr) as bar:
+        fit = integrate_points(
+            points,
+            labels,
+            radionuclide,
+            settings,
+            progress=lambda done, _what: bar.update(int(100 * done) - bar.pos),
+        )
+    return fit, settings.model_dump(mode="json")
+
+
+def _settings(path: Path | None, chosen: Mapping[str, object]) -> Any:
+    """TiaSettings from the file's table [tia], overridden by the options given."""
+    from pydantic import ValidationError
+
+    from dicomnode.tia import TiaSettings
+
+    table: dict[str, object] = {}
+    if path:
+        try:
+            table = dict(tomllib.loads(path.read_text(encoding="utf-8")).get("tia", {}))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError([f"{path}: {error}"]) from error
+    table |= {key: value for key, value in chosen.items() if value is not None}
+    try:
+        return TiaSettings.model_validate(table)
+    except ValidationError as error:
+        faults = [
+            f"tia.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+        ]
+        raise ConfigError(faults) from error
+
+
+def _labels(regions: Path | None, names: Path | None) -> LabelMap | None:
+    from dicomnode.dicom.files import read_labels
+
+    if regions is None:
+        if names:
+            raise Inconsistent("--region-names needs --regions")
+        return None
+    if names is None:
+        return read_labels(regions)
+    try:
+        named = {
+            int(value): str(name) for value, name in json.loads(names.read_text(encoding="utf-8")).items()
+        }
+    except (OSError, ValueError, AttributeError) as error:
+        raise Refused('the names must be a JSON object such as {"1": "liver"}', uid=str(names)) from error
+    return read_labels(regions, named)
+
+
+def _write(fit: TiaFit, out: Path, sigma_out: Path | None) -> None:
+    from dicomnode.dicom.files import write_volume
+
+    try:
+        write_volume(out, fit.tia.grid, fit.tia.mbq_s_per_ml, "MBq s/mL")
+        if sigma_out:
+            write_volume(sigma_out, fit.sigma.grid, fit.sigma.mbq_s_per_ml, "MBq s/mL")
+    except (OSError, RuntimeError) as error:
+        raise Refused(f"the result cannot be written: {error}", uid=str(out)) from error
+
+
+def _report(fit: TiaFit, settings: dict[str, Any], nuclide: str, path: Path) -> None:
+    import dicomnode
+
+    content = {
+        "dicomnode": dicomnode.__version__,
+        "nuclide": nuclide,
+        "method": fit.method,
+        "settings": settings,
+        "total_mbq_s": fit.tia.total_mbq_s,
+        "regions": [asdict(region) for region in fit.regions],
+        "findings": [asdict(finding) for finding in fit.findings],
+    }
+    text = json.dumps(content, indent=2, allow_nan=False)
+    if str(path) == "-":
+        click.echo(text)
+        return
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"the report cannot be written: {error.strerror}", uid=str(path)) from error
+
+
+def _print(fit: TiaFit) -> None:
+    width = max(len(r.region) for r in fit.regions)
+    click.echo(f"{'region':{width}}   TIA, MBq h   ± (k=1)  T1/2 eff, h  after last scan  method")
+    for r in fit.regions:
+        relative = f"{100 * r.sigma_tia_mbq_s / r.tia_mbq_s:.1f} %" if r.tia_mbq_s else "-"
+        half = "-" if r.effective_half_life_h is None else f"{r.effective_half_life_h:.1f}"
+        after = "-" if r.extrapolated_fraction is None else f"{100 * r.extrapolated_fraction:.0f} %"
+        total = f"{r.tia_mbq_s / 3600:11.4g}"
+        click.echo(f"{r.region:{width}}  {total}  {relative:>8}  {half:>11}  {after:>15}  {r.method}")
+    for finding in fit.findings:
+        click.echo(f"{finding.severity}: {finding.sentence}", err=finding.severity != "note")
