@@ -1,0 +1,240 @@
+"""A cycle onto one grid: the order of things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dicomnode.model import (
+    ActivityMap,
+    Cycle,
+    Finding,
+    LabelMap,
+    RegisteredCycle,
+    RegisteredTimePoint,
+    RegistrationQuality,
+    TimePoint,
+)
+from dicomnode.registration import limits
+from dicomnode.registration.images import (
+    Transform,
+    average_onto,
+    resample,
+    resample_activity,
+    rigid,
+    seen,
+    to_image,
+)
+from dicomnode.registration.prepare import Prepared, prepare, prepare_spect
+from dicomnode.registration.quality import REACH_MM, dice, mutual_information, residual_mm
+from dicomnode.registration.rigid import align
+from dicomnode.registration.settings import RegistrationSettings
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done (0 to 1) and a word on what is being done."""
+
+NO_SHIFT = (0.0,) * 6
+
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """A time point on the reference's grid, with what is to be said of it."""
+
+    point: RegisteredTimePoint
+    transform: Transform
+    findings: tuple[Finding, ...]
+
+
+def register(
+    cycle: Cycle, settings: RegistrationSettings, *, progress: Progress | None = None
+) -> RegisteredCycle:
+    """Bring every time point onto the SPECT grid of the reference time point.
+
+    The reference is the first time point with regions, else the one nearest to ``reference_hours``. CT is
+    aligned to CT where both time points have one, else SPECT to SPECT. Activity concentrations are
+    interpolated once; the CT is averaged down to the grid. Nothing is raised for a bad registration: it
+    comes back with findings that hold the cycle.
+    """
+    tell = progress or (lambda _fraction, _what: None)
+    hours = cycle.hours()
+    reference = reference_of(cycle, settings)
+    prepared: dict[bool, Prepared | None] = {}
+    moved = []
+    for number, (point, at) in enumerate(zip(cycle.time_points, hours, strict=True)):
+        tell(number / len(hours), f"registering {point.label} to {reference.label}")
+        moved.append(_move(reference, point, at, prepared, settings))
+    tell(1.0, "registered")
+    regions, told = _regions(reference, cycle.time_points, moved)
+    grid = reference.activity.grid
+    return RegisteredCycle(
+        administration=cycle.administration,
+        points=tuple(m.point for m in moved),
+        reference=reference.label,
+        ct=average_onto(reference.ct, grid, rigid(NO_SHIFT, (0.0, 0.0, 0.0))) if reference.ct else None,
+        regions=regions,
+        frame_of_reference_uid=reference.frame_of_reference_uid,
+        findings=(
+            *(f for m in moved for f in m.findings),
+            *_cut_regions(regions, reference, moved, cycle.time_points, settings),
+            *_ct_reach(reference, settings),
+            *told,
+        ),
+    )
+
+
+def reference_of(cycle: Cycle, settings: RegistrationSettings) -> TimePoint:
+    """The first time point with regions, else the one nearest to ``reference_hours`` (the earlier of two)."""
+    for point in cycle.time_points:
+        if point.regions is not None and point.regions.names:
+            return point
+    distance = [abs(h - settings.reference_hours) for h in cycle.hours()]
+    return cycle.time_points[int(np.argmin(distance))]
+
+
+def _move(
+    reference: TimePoint,
+    point: TimePoint,
+    hours: float,
+    prepared: dict[bool, Prepared | None],
+    settings: RegistrationSettings,
+) -> _Moved:
+    grid = reference.activity.grid
+    if point is reference:
+        quality = RegistrationQuality("identity", NO_SHIFT, (0.0, 0.0, 0.0), 1.0, 0.0, 0.0)
+        transform = rigid(NO_SHIFT, (0.0, 0.0, 0.0))
+        return _Moved(RegisteredTimePoint(point.label, hours, point.activity, quality), transform, ())
+    by_ct = reference.ct is not None and point.ct is not None
+    if by_ct not in prepared:
+        prepared[by_ct] = prepare(reference, by_ct, settings)
+    quality = _measure(prepared[by_ct], prepare(point, by_ct, settings), by_ct, settings)
+    transform = rigid(quality.transform, quality.center_mm)
+    activity = resample_activity(point.activity, grid, transform)
+    findings = (
+        *limits.alignment(point.label, quality, settings),
+        *_totals(reference, point, activity, transform, settings),
+        *([_spect_follows(reference, point, activity, transform, settings)] if by_ct else []),
+    )
+    return _Moved(RegisteredTimePoint(point.label, hours, activity, quality), transform, findings)
+
+
+def _measure(
+    fixed: Prepared | None, moving: Prepared | None, by_ct: bool, settings: RegistrationSettings
+) -> RegistrationQuality:
+    """Align and judge; what cannot be aligned is left where it is, with the worst marks."""
+    method = "ct-ct" if by_ct else "spect-spect"
+    failed = RegistrationQuality(method, NO_SHIFT, (0.0, 0.0, 0.0), 0.0, 0.0, REACH_MM)
+    if fixed is None or moving is None:
+        return failed
+    try:
+        transform = align(fixed, moving, settings)
+    except RuntimeError:  # SimpleITK: the images do not overlap, or one of them is uniform
+        return failed
+    values = resample(moving.image, fixed.grid, transform, moving.background)
+    body = resample(to_image(moving.body.astype(np.float32), moving.grid), fixed.grid, transform, 0.0) > 0.5
+    covered = seen(moving.grid, fixed.grid, transform)
+    inside = fixed.body & covered
+    if not inside.any():
+        return failed
+    center = transform.GetCenter()
+    return RegistrationQuality(
+        method=method,
+        transform=tuple(float(p) for p in transform.GetParameters()),
+        center_mm=(float(center[0]), float(center[1]), float(center[2])),
+        dice_body=dice(inside, body & covered),
+        mutual_information=mutual_information(fixed.values[inside], values[inside], settings.histogram_bins),
+        residual_mm=residual_mm(fixed, values, covered),
+    )
+
+
+def _spect_follows(
+    reference: TimePoint,
+    point: TimePoint,
+    activity: ActivityMap,
+    transform: Transform,
+    settings: RegistrationSettings,
+) -> Finding:
+    """Whether the SPECTs agree too: a CT says nothing of a SPECT that is out of place against it."""
+    grid = reference.activity.grid
+    remains = residual_mm(
+        prepare_spect(reference.activity),
+        prepare_spect(activity).values,
+        seen(point.activity.grid, grid, transform),
+    )
+    return limits.spect_follows(point.label, remains, settings)
+
+
+def _totals(
+    reference: TimePoint,
+    point: TimePoint,
+    activity: ActivityMap,
+    transform: Transform,
+    settings: RegistrationSettings,
+) -> tuple[Finding, ...]:
+    """What resampling did to the total, and what lies outside of one of the fields of view."""
+    grid, own = reference.activity.grid, point.activity.grid
+    before = point.activity.total_mbq
+    kept = seen(grid, own, transform.GetInverse())
+    within = float(point.activity.bq_per_ml[kept].sum(dtype=np.float64)) * own.voxel_ml / 1e6
+    blind = ~seen(own, grid, transform)
+    total = reference.activity.total_mbq
+    unseen = float(reference.activity.bq_per_ml[blind].sum(dtype=np.float64)) * grid.voxel_ml / 1e6
+    return (
+        limits.total(point.label, before, within, activity.total_mbq),
+        *limits.unseen(point.label, unseen / total if total > 0 else 0.0, settings),
+    )
+
+
+def _regions(
+    reference: TimePoint, points: tuple[TimePoint, ...], moved: list[_Moved]
+) -> tuple[LabelMap | None, tuple[Finding, ...]]:
+    """Regions of the reference, and those of other time points that it does not have, brought over."""
+    masks = dict(reference.regions.masks) if reference.regions else {}
+    volumes = dict(reference.regions.volume_ml) if reference.regions else {}
+    told = []
+    for point, other in zip(points, moved, strict=True):
+        if point is reference or point.regions is None:
+            continue
+        for name, mask in point.regions.masks.items():
+            if name in masks:
+                told.append(limits.duplicate_region(name, point.label, reference.label))
+                continue
+            image = to_image(mask.astype(np.float32), point.regions.grid)
+            masks[name] = resample(image, reference.activity.grid, other.transform, 0.0) >= 0.5
+            if name in point.regions.volume_ml:
+                volumes[name] = point.regions.volume_ml[name]
+    if not masks:
+        return None, tuple(told)
+    return LabelMap(reference.activity.grid, masks, volumes), tuple(told)
+
+
+def _cut_regions(
+    regions: LabelMap | None,
+    reference: TimePoint,
+    moved: list[_Moved],
+    points: tuple[TimePoint, ...],
+    settings: RegistrationSettings,
+) -> list[Finding]:
+    found: list[Finding] = []
+    if regions is None:
+        return found
+    for point, other in zip(points, moved, strict=True):
+        if point is reference:
+            continue
+        blind = ~seen(point.activity.grid, regions.grid, other.transform)
+        for name, mask in regions.masks.items():
+            cut = float((mask & blind).sum()) / max(1, int(mask.sum()))
+            if cut > settings.region_cut_fraction:
+                found.append(limits.cut_region(name, point.label, cut, settings))
+    return found
+
+
+def _ct_reach(reference: TimePoint, settings: RegistrationSettings) -> tuple[Finding, ...]:
+    if reference.ct is None:
+        return ()
+    activity = reference.activity
+    blind = ~seen(reference.ct.grid, activity.grid, rigid(NO_SHIFT, (0.0, 0.0, 0.0)))
+    total = float(activity.bq_per_ml.sum(dtype=np.float64))
+    part = float(activity.bq_per_ml[blind].sum(dtype=np.float64)) / total if total > 0 else 0.0
+    return limits.ct_reach(reference.label, part, settings)
