@@ -8,16 +8,24 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
+from dicomnode.archive.settings import ArchiveSettings
+from dicomnode.audit.settings import AuditSettings
 from dicomnode.check.settings import CheckSettings
 from dicomnode.cycle.settings import AdministrationRecord, CycleSettings
+from dicomnode.delivery.settings import DeliverySettings
 from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
+from dicomnode.physics.anatomy import HuCurve
+from dicomnode.receive.settings import ReceiveSettings
+from dicomnode.registration.settings import RegistrationSettings
+from dicomnode.results.settings import ResultsSettings
+from dicomnode.tia.settings import TiaSettings
 
 
 class NodeSettings(Settings):
@@ -26,12 +34,6 @@ class NodeSettings(Settings):
     name: str = Field("DICOMNODE", description="name of this node in audit messages and reports")
     zone: str = Field(
         "UTC", description="time zone of the site (IANA name), for objects that state no UTC offset"
-    )
-    data_folder: Path = Field(
-        Path("data"), description="everything the node keeps, on one file system; relative to this file"
-    )
-    pseudonym_key_file: Path | None = Field(
-        None, description="secret for the pseudonyms in log files; made in the data folder where not given"
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; logs hold no patient identity")
     poll_s: float = Field(1.0, gt=0, description="how often the node looks for new work")
@@ -66,14 +68,32 @@ class DoseSettings(Settings):
     seed: int = Field(0, ge=0, description="random seed of engines that draw; same seed, same bytes")
 
 
+class OperationSettings(Settings):
+    """Health and metrics over HTTP."""
+
+    health_address: str = Field(
+        "127.0.0.1", description="address of /health and /metrics; loopback by default"
+    )
+    health_port: int = Field(11180, ge=0, lt=65536, description="their port")
+
+
 class Config(Settings):
     """Everything that can be configured. Each section belongs to the room it configures."""
 
     node: NodeSettings = NodeSettings()
+    receive: ReceiveSettings = ReceiveSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    audit: AuditSettings = AuditSettings()
     work: WorkSettings = WorkSettings()
     cycle: CycleSettings = CycleSettings()
-    check: CheckSettings = CheckSettings()
+    registration: RegistrationSettings = RegistrationSettings()
+    tissue: HuCurve = HuCurve()
+    tia: TiaSettings = TiaSettings()
     dose: DoseSettings = DoseSettings()
+    check: CheckSettings = CheckSettings()
+    results: ResultsSettings = ResultsSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    operation: OperationSettings = OperationSettings()
     administration: tuple[AdministrationRecord, ...] = Field(
         (), description="administrations that no object tells of"
     )
@@ -104,10 +124,10 @@ def load(path: Path) -> Config:
     except ValidationError as error:
         lines = _lines_of_keys(text)
         raise ConfigError([_fault(path, dict(e), lines) for e in error.errors()]) from error
-    folder = config.node.data_folder
+    folder = config.archive.data_folder
     if not folder.is_absolute():
-        node = config.node.model_copy(update={"data_folder": (path.parent / folder).resolve()})
-        config = config.model_copy(update={"node": node})
+        archive = config.archive.model_copy(update={"data_folder": (path.parent / folder).resolve()})
+        config = config.model_copy(update={"archive": archive})
     return config
 
 
@@ -157,41 +177,53 @@ def example() -> str:
 
 
 def _section(model: type[Settings], path: tuple[str, ...]) -> Iterator[str]:
-    inner: list[tuple[str, type[Settings], bool, FieldInfo]] = []
+    inner: list[tuple[str, type[Settings], str, FieldInfo]] = []
     if path:
         yield f"\n# {(model.__doc__ or '').strip().splitlines()[0]}\n[{'.'.join(path)}]\n"
     for name, info in model.model_fields.items():
-        nested, many = _nested(info)
+        nested, kind = _nested(info)
         if nested is not None:
-            inner.append((name, nested, many, info))
+            inner.append((name, nested, kind, info))
         else:
             yield from _key(name, info, commented=False)
-    for name, nested, many, info in inner:
-        if many or info.default is None:
-            yield f"\n# {info.description}\n"
-            brackets = "[[{}]]" if many else "[{}]"
-            yield f"# {brackets.format('.'.join((*path, name)))}\n"
-            for key, key_info in nested.model_fields.items():
-                if _nested(key_info)[0] is None:
-                    yield from _key(key, key_info, commented=True)
-        else:
+    for name, nested, kind, info in inner:
+        if kind == "one":
             yield from _section(nested, (*path, name))
+        else:
+            yield from _commented((*path, name), nested, kind, info)
+
+
+def _commented(path: tuple[str, ...], model: type[Settings], kind: str, info: FieldInfo) -> Iterator[str]:
+    """A table that is absent by default, shown behind comment signs."""
+    header = {"many": "[[{}]]", "named": "[{}.NAME]", "optional": "[{}]"}[kind]
+    yield f"\n# {info.description}\n# {header.format('.'.join(path))}\n"
+    for key, key_info in model.model_fields.items():
+        nested, nested_kind = _nested(key_info)
+        if nested is None:
+            yield from _key(key, key_info, commented=True)
+        else:
+            yield from _commented((*path, key), nested, nested_kind, key_info)
 
 
 def _key(name: str, info: FieldInfo, *, commented: bool) -> Iterator[str]:
     yield f"# {info.description}\n"
-    off = commented or info.is_required() or info.default is None
-    value = "..." if info.is_required() or info.default is None else _toml(info.default)
-    yield f"{'# ' if off else ''}{name} = {value}\n"
+    default = None if info.is_required() else info.get_default(call_default_factory=True)
+    off = "# " if commented or default is None else ""
+    yield f"{off}{name} = {'...' if default is None else _toml(default)}\n"
 
 
-def _nested(info: FieldInfo) -> tuple[type[Settings] | None, bool]:
-    """The Settings class within a field's type, and whether the field holds many of them."""
-    kinds = [info.annotation, *get_args(info.annotation)]
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, Settings):
-            return kind, kind is not info.annotation and type(None) not in kinds
-    return None, False
+def _nested(info: FieldInfo) -> tuple[type[Settings] | None, str]:
+    """The Settings class within a field's type, and how it is held: one, optional, many or named."""
+    held = info.annotation
+    if isinstance(held, type) and issubclass(held, Settings):
+        return held, "one"
+    for inside in get_args(held):
+        if isinstance(inside, type) and issubclass(inside, Settings):
+            kind = (
+                "named" if get_origin(held) is dict else "many" if get_origin(held) is tuple else "optional"
+            )
+            return inside, kind
+    return None, ""
 
 
 def _toml(value: Any) -> str:

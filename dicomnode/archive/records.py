@@ -114,6 +114,8 @@ class Series(Base):
     last_received_at: Mapped[datetime] = mapped_column(index=True)
     state: Mapped[str] = mapped_column(String(12), index=True)
     """OPEN (still arriving), WAITING (complete, in no cycle yet), USED, UNUSED, REFUSED."""
+    summary: Mapped[str] = mapped_column(default="{}")
+    """SeriesSummary as JSON, without its instances."""
     reason_code: Mapped[str] = mapped_column(String(48), default="")
     reason: Mapped[str] = mapped_column(default="")
 

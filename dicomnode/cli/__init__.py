@@ -8,6 +8,23 @@ from typing import Any
 import click
 
 VERBS = {
+    "administer": "dicomnode.cli.persons:administer",
+    "audit": "dicomnode.cli.audit:audit",
+    "check-config": "dicomnode.cli.configuration:check_config",
+    "cycles": "dicomnode.cli.status:cycles",
+    "db": "dicomnode.cli.db:db",
+    "demo": "dicomnode.cli.demo:demo",
+    "dose": "dicomnode.cli.dose:dose",
+    "hold": "dicomnode.cli.persons:hold",
+    "materials": "dicomnode.cli.materials:materials",
+    "nuclides": "dicomnode.cli.nuclides:nuclides",
+    "release": "dicomnode.cli.persons:release",
+    "replay": "dicomnode.cli.replay:replay",
+    "send": "dicomnode.cli.persons:send",
+    "serve": "dicomnode.cli.serve:serve",
+    "show": "dicomnode.cli.status:show",
+    "simulate": "dicomnode.cli.simulate:simulate",
+    "status": "dicomnode.cli.status:status",
     "tia": "dicomnode.cli.tia:tia",
 }
 """Verb -> "module:attribute" of its click command, imported when the verb is named."""

@@ -161,7 +161,11 @@ class Attributes:
 
 
 def _many(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) and not hasattr(value, "components")
+    return (
+        hasattr(value, "__iter__")
+        and not isinstance(value, (str, bytes))
+        and not hasattr(value, "components")
+    )
 
 
 def open_object(path: Path, *, pixels: bool) -> Attributes:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from dicomnode.errors import Inconsistent
-from dicomnode.model import Anatomy, DensityMap, HuMap, Settings
+from dicomnode.model import Anatomy, DensityMap, Grid, HuMap, Settings
 from dicomnode.physics.tissues import AIR_G_PER_CM3, schneider_classes, tissue
 
 Float64 = npt.NDArray[np.float64]
@@ -138,6 +138,16 @@ def anatomy_from_density(
         return Anatomy(density, body, material, _class_names())
     material, found = _materials(labels, names or {}, density.grid.shape_zyx)
     return Anatomy(density, body, material, found)
+
+
+SOFT_TISSUE_G_PER_CM3 = 1.04
+"""Four-component soft tissue, ICRU Report 44 (1989)."""
+
+
+def anatomy_without_ct(grid: Grid) -> Anatomy:
+    """Soft tissue everywhere: what is left to assume where there is no CT. The body is the whole grid."""
+    density = DensityMap(grid, np.full(grid.shape_zyx, SOFT_TISSUE_G_PER_CM3, dtype=np.float32))
+    return anatomy_from_density(density)
 
 
 def _materials(

@@ -17,9 +17,17 @@ LU = Administration("Lu-177", 7400.0, START, source="person:test")
 
 def header(uid: str, role: Role, hours: float, frame: str, **more: object) -> InstanceHeader:
     base = InstanceHeader(
-        sop_instance_uid=f"{uid}.1", sop_class_uid="1.2", series_instance_uid=uid, study_instance_uid="9.1",
-        role=role, modality="NM", patient_id="P1", patient_name="A^B", frame_of_reference_uid=frame,
-        acquired_at=START + timedelta(hours=hours), nuclide="Lu-177" if role is Role.EMISSION else "",
+        sop_instance_uid=f"{uid}.1",
+        sop_class_uid="1.2",
+        series_instance_uid=uid,
+        study_instance_uid="9.1",
+        role=role,
+        modality="NM",
+        patient_id="P1",
+        patient_name="A^B",
+        frame_of_reference_uid=frame,
+        acquired_at=START + timedelta(hours=hours),
+        nuclide="Lu-177" if role is Role.EMISSION else "",
     )
     return replace(base, **more)  # type: ignore[arg-type]
 

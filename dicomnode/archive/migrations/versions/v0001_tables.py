@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("first_received_at", TIME, nullable=False),
         sa.Column("last_received_at", TIME, nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
         sa.Column("reason_code", sa.String(length=48), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("series_instance_uid", name=op.f("pk_series")),
@@ -169,6 +170,8 @@ def upgrade() -> None:
         sa.Column("state_since", TIME, nullable=False),
         sa.Column("reasons", sa.Text(), nullable=False),
         sa.Column("opened_at", TIME, nullable=False),
+        sa.Column("inputs_digest", sa.String(length=64), nullable=False),
+        sa.Column("accepted", sa.Text(), nullable=False),
         sa.Column("released_by", sa.Text(), nullable=False),
         sa.Column("released_because", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(

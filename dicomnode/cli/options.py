@@ -1,0 +1,47 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dicomnode.errors import DicomnodeError
+
+if TYPE_CHECKING:
+    from dicomnode.node.house import House
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    envvar="DICOMNODE_CONFIG",
+    default="config.toml",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration file (or DICOMNODE_CONFIG).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def faults_are_told(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An error of ours ends with its sentence and exit code 2 instead of a traceback."""
+
+    @functools.wraps(command)
+    def told(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except DicomnodeError as error:
+            raise click.UsageError(str(error)) from error
+
+    return told
+
+
+def house_of(config_path: Path) -> House:
+    """The node's database and store as configured."""
+    from dicomnode.config import load
+    from dicomnode.node.house import open_house
+
+    return open_house(load(config_path))

@@ -1,0 +1,94 @@
+"""What a person tells the node: `administer`, `release`, `hold` and `send`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from dicomnode.cli.options import config_option, faults_are_told, house_of
+
+by_option = click.option("--by", required=True, help="Who decides: your name or initials.")
+because_option = click.option("--because", required=True, help="Why, in one sentence; it is recorded.")
+
+
+@click.command()
+@config_option
+@click.option("--patient-id", required=True, help="PatientID, exactly as in the images.")
+@click.option("--nuclide", required=True, help="For example Lu-177.")
+@click.option("--mbq", "activity_mbq", type=float, required=True, help="Net administered activity, MBq.")
+@click.option(
+    "--at", "at", required=True, help="Date and time, 2026-03-02T09:00 (site time) or with an offset."
+)
+@click.option("--radiopharmaceutical", default="", help="Free text.")
+@click.option(
+    "--residual-mbq", type=float, default=0.0, help="Left in syringe and lines, already subtracted."
+)
+@by_option
+@faults_are_told
+def administer(
+    config_path: Path,
+    patient_id: str,
+    nuclide: str,
+    activity_mbq: float,
+    at: str,
+    radiopharmaceutical: str,
+    residual_mbq: float,
+    by: str,
+) -> None:
+    """Tell an administration; it takes precedence over what the images say."""
+    from dicomnode.node.persons import administer as tell
+
+    tell(
+        house_of(config_path),
+        patient_id,
+        nuclide,
+        activity_mbq,
+        at,
+        radiopharmaceutical,
+        residual_mbq,
+        by,
+        datetime.now(UTC),
+    )
+    click.echo("recorded")
+
+
+@click.command()
+@click.argument("cycle_id")
+@config_option
+@by_option
+@because_option
+@faults_are_told
+def release(cycle_id: str, config_path: Path, by: str, because: str) -> None:
+    """Release a held cycle, or start one before it is complete. You take responsibility."""
+    from dicomnode.node.persons import release as decide
+
+    click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+
+
+@click.command()
+@click.argument("cycle_id")
+@config_option
+@by_option
+@because_option
+@faults_are_told
+def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
+    """Hold a cycle; what has not left yet stays here."""
+    from dicomnode.node.persons import hold as decide
+
+    click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+
+
+@click.command()
+@click.argument("cycle_id")
+@config_option
+@by_option
+@because_option
+@click.option("--peer", default="", help="Only to this peer.")
+@faults_are_told
+def send(cycle_id: str, config_path: Path, by: str, because: str, peer: str) -> None:
+    """Try parked deliveries of a cycle's current revision again, with the same objects."""
+    from dicomnode.node.persons import send as decide
+
+    click.echo(decide(house_of(config_path), cycle_id, by, because, peer, datetime.now(UTC)))

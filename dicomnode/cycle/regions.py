@@ -1,0 +1,23 @@
+"""Regions that need no contours: the body, and where the activity is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dicomnode.model import ActivityMap, LabelMap
+
+THRESHOLD_OF_MAXIMUM = 0.41
+"""Fraction of the maximum that outlines a lesion in emission images (Erdi et al., Cancer 1997;80:2505)."""
+
+
+def with_default_regions(
+    regions: LabelMap | None, body: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], activity: ActivityMap
+) -> LabelMap:
+    """The given regions and the body; without any given, also the voxels above 41 % of the maximum."""
+    masks = dict(regions.masks) if regions is not None else {}
+    volumes = dict(regions.volume_ml) if regions is not None else {}
+    if not masks:
+        peak = float(activity.bq_per_ml.max())
+        masks["uptake-above-41%"] = activity.bq_per_ml >= THRESHOLD_OF_MAXIMUM * peak
+    masks.setdefault("body", body)
+    return LabelMap(activity.grid, masks, volumes)

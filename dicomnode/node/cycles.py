@@ -1,0 +1,345 @@
+"""The cycles of a patient brought up to date with what has arrived and what people said.
+
+``review(patient)`` is idempotent: it regroups everything the archive holds of a patient, compares with
+the rows, and lets the table in lifecycle.py decide. Each change of state and its audit event are one
+transaction, the caller's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from dicomnode.archive.records import (
+    AdministrationRow,
+    CycleRow,
+    FindingRow,
+    Instance,
+    Revision,
+    Series,
+    TimePointRow,
+)
+from dicomnode.audit import events, trail
+from dicomnode.audit.events import About
+from dicomnode.check import rules
+from dicomnode.config import Config
+from dicomnode.cycle.administration import Reconciled, from_objects, reconcile
+from dicomnode.cycle.gather import CyclePlan, Gathering, TimePointPlan, gather
+from dicomnode.cycle.readiness import readiness
+from dicomnode.model import Administration, Finding, Severity
+from dicomnode.model.series import Role, SeriesSummary
+from dicomnode.node.identity import new_cycle_id, revision_id
+from dicomnode.node.intake import summaries
+from dicomnode.node.job import AdministrationJob, Job, SeriesFiles, TimePointJob
+from dicomnode.node.lifecycle import Happening, Instruction, State, advance
+
+NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
+
+
+def review(session: Session, patient_id: str, config: Config, now: datetime) -> datetime | None:
+    """Bring the cycles of one patient up to date. Returns when time alone may change something."""
+    series, known, gathering = _gathered(session, patient_id, config)
+    again: list[datetime] = []
+    taken: set[str] = set()
+    for plan in gathering.cycles:
+        row = _row_of(session, plan, taken, config.node.name, now)
+        taken.add(row.id)
+        doubts = [*plan.findings, *_doubts(session, plan, config)]
+        doubts += [f for f in known.findings if _concerns(f, plan)]
+        look = _bring_up_to_date(session, row, plan, doubts, config, now)
+        if look is not None:
+            again.append(look)
+    _mark_series(session, series, gathering, config.node.name)
+    return min(again, default=None)
+
+
+def _gathered(
+    session: Session, patient_id: str, config: Config
+) -> tuple[list[SeriesSummary], Reconciled, Gathering]:
+    """Everything the archive holds of a patient, grouped afresh."""
+    series = summaries(session, patient_id)
+    known = reconcile(
+        _told(session, patient_id, config, reports=False),
+        _told(session, patient_id, config, reports=True),
+        from_objects(series),
+        config.cycle,
+    )
+    return series, known, gather(series, known.administrations, config.cycle)
+
+
+def _told(session: Session, patient_id: str, config: Config, *, reports: bool) -> list[Administration]:
+    """Administrations that people and the configuration told, or those that objects reported."""
+    rows = session.scalars(
+        select(AdministrationRow).where(
+            AdministrationRow.patient_id == patient_id, AdministrationRow.withdrawn.is_(False)
+        )
+    )
+    told = [
+        Administration(
+            r.nuclide, r.activity_mbq, r.administered_at, r.radiopharmaceutical, r.residual_mbq, r.source
+        )
+        for r in rows
+        if r.source.startswith("person:") != reports
+    ]
+    if not reports:
+        zone = ZoneInfo(config.node.zone)
+        told += [
+            Administration(
+                a.nuclide,
+                a.activity_mbq,
+                a.at if a.at.tzinfo else a.at.replace(tzinfo=zone),
+                a.radiopharmaceutical,
+                a.residual_mbq,
+                "config",
+            )
+            for a in config.administration
+            if a.patient_id == patient_id
+        ]
+    return told
+
+
+def _row_of(session: Session, plan: CyclePlan, taken: set[str], here: str, now: datetime) -> CycleRow:
+    """The row of a plan: the one that already holds most of its emission series, else a new one."""
+    uids = [p.emission.series_uid for p in plan.time_points]
+    owners = session.scalars(
+        select(TimePointRow.cycle_id).where(TimePointRow.emission_series_uid.in_(uids))
+    ).all()
+    candidates = [
+        c for c in dict.fromkeys(sorted(owners, key=lambda c: (-owners.count(c), c))) if c not in taken
+    ]
+    row = session.get(CycleRow, candidates[0]) if candidates else None
+    if row is None:
+        row = CycleRow(
+            id=new_cycle_id(),
+            patient_id=plan.patient_id,
+            nuclide=plan.nuclide,
+            state=State.COLLECTING,
+            state_since=now,
+            opened_at=now,
+            reasons="[]",
+            accepted="[]",
+            inputs_digest="",
+            released_by="",
+            released_because="",
+        )
+        session.add(row)
+        session.flush()
+        opened = events.cycle_state_changed(here, about(row), before="", after=State.COLLECTING, reasons=[])
+        trail.append(session, opened)
+    row.nuclide = plan.nuclide
+    return row
+
+
+def _doubts(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:
+    """Findings that need no pixels."""
+    yield from rules.administration_is_known(plan.administration)
+    for point in plan.time_points:
+        yield from rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.series_uid)
+    uids = [uid for s in plan.series() for uid in s.instances]
+    for start in range(0, len(uids), 500):
+        for uid in session.scalars(
+            select(Instance.sop_instance_uid).where(
+                Instance.sop_instance_uid.in_(uids[start : start + 500]), Instance.state == "CONFLICT"
+            )
+        ):
+            yield Finding(
+                "conflicting-instance",
+                Severity.HOLD,
+                "two different objects came under one SOP Instance UID; the first is used: find out which is "
+                "right, then release",
+                subject=uid,
+            )
+
+
+def _concerns(finding: Finding, plan: CyclePlan) -> bool:
+    sources = {s.series_uid for s in plan.series()}
+    return finding.subject in sources or (
+        plan.administration is not None and finding.subject == plan.administration.source
+    )
+
+
+def _bring_up_to_date(
+    session: Session, row: CycleRow, plan: CyclePlan, doubts: Sequence[Finding], config: Config, now: datetime
+) -> datetime | None:
+    """Rows, findings and state of one cycle; when to look again if time alone may change it."""
+    _write_time_points(session, row, plan)
+    digest = job_of(row, plan, 0, now).inputs_digest()
+    if digest != row.inputs_digest:
+        row.inputs_digest, row.accepted, row.released_by, row.released_because = digest, "[]", "", ""
+        change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
+        _write_findings(session, row, doubts, now)
+    if State(row.state) is not State.COLLECTING:
+        return None
+    ready = readiness(plan, now, config.cycle, released=bool(row.released_by))
+    quiet = ready.ready or ready.reasons != ("images are still arriving",)
+    accepted = {tuple(a) for a in json.loads(row.accepted)}
+    holds = [f for f in doubts if f.severity is Severity.HOLD and (f.rule, f.subject) not in accepted]
+    if quiet and holds:
+        change(session, row, Happening.DOUBT, [f.sentence for f in holds], config.node.name, now)
+    elif ready.ready:
+        change(session, row, Happening.COMPLETE, [], config.node.name, now)
+    else:
+        row.reasons = json.dumps(list(ready.reasons))
+    return ready.look_again_at
+
+
+def about(row: CycleRow, revision_id: str = "") -> About:
+    """A cycle (and one of its revisions) as the audit trail names it."""
+    return About(patient_id=row.patient_id, cycle_id=row.id, revision_id=revision_id)
+
+
+def change(
+    session: Session, row: CycleRow, happening: Happening, reasons: Sequence[str], here: str, now: datetime
+) -> tuple[Instruction, ...]:
+    """Take one step of the table, with its audit event. Returns what is to be done."""
+    before = State(row.state)
+    after, instructions = advance(before, happening)
+    row.reasons = json.dumps(list(reasons))
+    if after is not before:
+        row.state, row.state_since = after, now
+        moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
+        trail.append(session, moved)
+    return instructions
+
+
+def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan) -> None:
+    wanted = {p.emission.series_uid: (i, p) for i, p in enumerate(plan.time_points, start=1)}
+    existing = {
+        r.emission_series_uid: r
+        for r in session.scalars(select(TimePointRow).where(TimePointRow.cycle_id == row.id))
+    }
+    for uid, old in existing.items():
+        if uid not in wanted:
+            session.delete(old)
+    for uid, (number, point) in wanted.items():
+        target = existing.get(uid) or TimePointRow(cycle_id=row.id, emission_series_uid=uid)
+        target.label, target.acquired_at = f"T{number}", point.acquired_at
+        target.hours = (
+            (point.acquired_at - plan.administration.at).total_seconds() / 3600
+            if plan.administration is not None
+            else None
+        )
+        target.ct_series_uid = point.ct.series_uid if point.ct else ""
+        target.structure_series_uids = json.dumps([s.series_uid for s in point.structures])
+        session.add(target)
+    row.administration_id = _administration_row(session, plan)
+
+
+def _administration_row(session: Session, plan: CyclePlan) -> int | None:
+    if plan.administration is None:
+        return None
+    return session.scalars(
+        select(AdministrationRow.id).where(
+            AdministrationRow.patient_id == plan.patient_id,
+            AdministrationRow.source == plan.administration.source,
+            AdministrationRow.nuclide == plan.administration.nuclide,
+            AdministrationRow.withdrawn.is_(False),
+        )
+    ).first()
+
+
+def _write_findings(session: Session, row: CycleRow, findings: Sequence[Finding], now: datetime) -> None:
+    """Replace the findings of a cycle that stem from grouping (revisions keep theirs)."""
+    session.execute(delete(FindingRow).where(FindingRow.cycle_id == row.id, FindingRow.revision_id == ""))
+    session.add_all(finding_row(f, row.id, "", now) for f in findings)
+
+
+def finding_row(finding: Finding, cycle_id: str, revision: str, now: datetime) -> FindingRow:
+    """A finding as a row."""
+    return FindingRow(
+        cycle_id=cycle_id,
+        revision_id=revision,
+        series_instance_uid="",
+        rule=finding.rule,
+        severity=finding.severity.value,
+        sentence=finding.sentence,
+        measured=finding.measured,
+        limit=finding.limit,
+        unit=finding.unit,
+        subject=finding.subject,
+        source=finding.source,
+        found_at=now,
+    )
+
+
+def _mark_series(session: Session, series: Sequence[SeriesSummary], found: Gathering, here: str) -> None:
+    """Say of each series whether it is used, and if not, why."""
+    used = {s.series_uid for plan in found.cycles for s in plan.series()}
+    for summary in series:
+        row = session.get(Series, summary.series_uid)
+        assert row is not None  # summaries() read it in this transaction
+        code, reason = found.unused.get(summary.series_uid, ("", ""))
+        if summary.series_uid in used or summary.role is Role.ADMINISTRATION:
+            state = "USED"
+        else:
+            state = "WAITING" if code == "no-partner" else "UNUSED"
+        if (row.state, row.reason_code) == (state, code):
+            continue
+        row.state, row.reason_code, row.reason = state, code, reason
+        which = About(
+            patient_id=row.patient_id,
+            study_instance_uid=row.study_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+        )
+        if state == "USED":
+            trail.append(session, events.series_used(here, which, role=row.role))
+        else:
+            trail.append(session, events.series_unused(here, which, reason_code=code, reason=reason))
+
+
+def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
+    """The job that would compute this plan now."""
+    administration = plan.administration or NOT_YET_KNOWN
+    points = tuple(_point_job(i, p) for i, p in enumerate(plan.time_points, start=1))
+    job = Job(
+        cycle_id=row.id,
+        revision_id="",
+        number=number,
+        created_at=now,
+        time_points=points,
+        administration=AdministrationJob(
+            nuclide=administration.nuclide,
+            activity_mbq=administration.activity_mbq,
+            at=administration.at,
+            radiopharmaceutical=administration.radiopharmaceutical,
+            residual_mbq=administration.residual_mbq,
+            source=administration.source,
+        ),
+        accepted=tuple((rule, subject) for rule, subject in json.loads(row.accepted)),
+    )
+    return job.model_copy(update={"revision_id": revision_id(row.id, number, job.inputs_digest())})
+
+
+def _point_job(number: int, point: TimePointPlan) -> TimePointJob:
+    def files(series: SeriesSummary) -> SeriesFiles:
+        return SeriesFiles(uid=series.series_uid, instances=dict(sorted(series.instances.items())))
+
+    return TimePointJob(
+        label=f"T{number}",
+        emission=files(point.emission),
+        emission_frame=point.emission.frame_of_reference_uid,
+        ct=files(point.ct) if point.ct else None,
+        ct_frame=point.ct.frame_of_reference_uid if point.ct else "",
+        structures=tuple(files(s) for s in point.structures),
+    )
+
+
+def plan_of(session: Session, row: CycleRow, config: Config) -> CyclePlan | None:
+    """The plan behind a row, made afresh from the archive; None where its series are gone."""
+    mine = set(
+        session.scalars(select(TimePointRow.emission_series_uid).where(TimePointRow.cycle_id == row.id))
+    )
+    plans = _gathered(session, row.patient_id, config)[2].cycles
+    return next((p for p in plans if mine & {t.emission.series_uid for t in p.time_points}), None)
+
+
+def current_revision(session: Session, cycle_id: str) -> Revision | None:
+    """The latest revision of a cycle."""
+    return session.scalars(
+        select(Revision).where(Revision.cycle_id == cycle_id).order_by(Revision.number.desc())
+    ).first()

@@ -1,0 +1,224 @@
+"""The sender's outbox: archive and audit trail in one transaction (delivery.outbox.OutboxProtocol)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicomnode.archive import commitments, outbox
+from dicomnode.archive.database import ArchiveUnavailable
+from dicomnode.archive.records import CycleRow, Delivery, Revision
+from dicomnode.audit import events, trail
+from dicomnode.audit.event import Outcome, Party
+from dicomnode.audit.events import About
+from dicomnode.delivery import dispatcher
+from dicomnode.delivery.commitment import CommitmentListener, CommitmentReport
+from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfirmed
+from dicomnode.node.house import House
+
+
+class Outbox:
+    """What the sender may see and change. Every call is one transaction with its events."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.here = house.config.node.name
+        self._claims: dict[tuple[int, int], outbox.Claim] = {}
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        try:
+            with self.house.database.write() as session:
+                yield session
+        except ArchiveUnavailable as outage:
+            raise OutboxUnavailable(str(outage)) from outage
+
+    def claim(self, peer: str, now: datetime, limit: int) -> Sequence[Item]:
+        """Lease what is due, and record the intent to send (110102) before anything leaves."""
+        with self._write() as session:
+            claims = outbox.claim(session, peer, self.owner, now, self.house.config.delivery.lease_s, limit)
+            for claim in claims:
+                begun = events.transfer_begun(
+                    self.here, self._party(peer), _about(session, claim), attempt=claim.attempts
+                )
+                trail.append(session, begun)
+        for claim in claims:
+            self._claims[(claim.delivery_id, claim.attempts)] = claim
+        return [self._item(c) for c in claims]
+
+    def renew(self, items: Sequence[Item], now: datetime) -> None:
+        """Lengthen leases."""
+        with self._write() as session:
+            outbox.renew(
+                session, [self._claims[_key(i)] for i in items], now, self.house.config.delivery.lease_s
+            )
+
+    def record(self, item: Item, decision: Decision, now: datetime) -> bool:
+        """What became of a try, and its event (110104)."""
+        claim = self._claims[_key(item)]
+        with self._write() as session:
+            change = outbox.record(session, claim, decision, now)
+            if change is not None:
+                sent = events.transferred(
+                    self.here,
+                    self._party(claim.peer),
+                    _about(session, claim),
+                    outcome=_outcome(decision),
+                    status=decision.status,
+                    comment=decision.comment,
+                    attempt=item.attempt,
+                )
+                trail.append(session, sent)
+                if decision.alert:
+                    self._alert(session, claim.peer, decision.alert)
+        self._claims.pop(_key(item), None)
+        return change is not None
+
+    def release_expired(self, now: datetime) -> int:
+        """Put back what a dead sender held."""
+        with self._write() as session:
+            return len(outbox.release_expired(session, now))
+
+    def unconfirmed(self, peer: str, now: datetime, timeout_h: float, tries: int) -> Sequence[Unconfirmed]:
+        """Sent objects whose commitment is due to be asked for."""
+        with self._write() as session:
+            groups = commitments.unconfirmed(session, peer, now, timeout_h, tries)
+        for group in groups:
+            for claim in group.claims:
+                self._claims[(claim.delivery_id, claim.attempts)] = claim
+        return [Unconfirmed(g.revision_id, g.asked, tuple(self._item(c) for c in g.claims)) for g in groups]
+
+    def commitment_asked(self, asked: Unconfirmed, transaction_uid: str, now: datetime) -> None:
+        """Note the transaction before the request leaves."""
+        claims = [self._claims[_key(i)] for i in asked.items]
+        with self._write() as session:
+            commitments.record_asked(session, claims, transaction_uid, now)
+            told = events.commitment(
+                self.here,
+                self._party(claims[0].peer),
+                _about(session, claims[0]),
+                step="ASKED",
+                transaction_uid=transaction_uid,
+            )
+            trail.append(session, told)
+
+    def commitment_reported(self, report: CommitmentReport, now: datetime) -> None:
+        """Note a report."""
+        committed = {r.sop_instance_uid for r in report.committed}
+        failed = {f.reference.sop_instance_uid: (f.remedy.value, f.sentence) for f in report.failed}
+        with self._write() as session:
+            changes = commitments.record_report(session, report.transaction_uid, committed, failed, now)
+            for change in changes:
+                about = _about_delivery(session, change.delivery_id, change.sop_instance_uid)
+                told = events.commitment(
+                    self.here,
+                    self._party(change.peer),
+                    about,
+                    step="COMMITTED" if change.after == outbox.COMMITTED else "FAILED",
+                    transaction_uid=report.transaction_uid,
+                    reason=change.comment,
+                )
+                trail.append(session, told)
+
+    def commitment_checked(self, asked: Unconfirmed, found: frozenset[str], now: datetime) -> None:
+        """Note what a query found after no report came."""
+        claims = [self._claims[_key(i)] for i in asked.items]
+        with self._write() as session:
+            for change in commitments.record_checked(session, claims, found, now):
+                self._alert(session, change.peer, f"{change.sop_instance_uid}: {change.comment}")
+
+    def alert(self, peer: str, sentence: str, now: datetime) -> None:
+        """Something about a peer that a person has to know."""
+        with self._write() as session:
+            self._alert(session, peer, sentence)
+
+    def _alert(self, session: Session, peer: str, sentence: str) -> None:
+        alert = events.security_alert(
+            self.here, sentence=sentence, peer=self._party(peer), outcome=Outcome.MINOR
+        )
+        trail.append(session, alert)
+
+    def _party(self, name: str) -> Party:
+        for peer in self.house.config.delivery.peers:
+            if peer.name == name:
+                return Party(peer.ae_title, peer.host)
+        return Party(name)
+
+    def _item(self, claim: outbox.Claim) -> Item:
+        return Item(
+            delivery_id=claim.delivery_id,
+            attempt=claim.attempts,
+            revision_id=claim.revision_id,
+            role=claim.role,
+            position=claim.position,
+            sop_class_uid=claim.sop_class_uid,
+            sop_instance_uid=claim.sop_instance_uid,
+            file_sha256=claim.file_sha256,
+            path=self.house.store.path(claim.file_sha256),
+            queued_at=claim.created_at,
+        )
+
+
+def _key(item: Item) -> tuple[int, int]:
+    return item.delivery_id, item.attempt
+
+
+def _outcome(decision: Decision) -> Outcome:
+    if decision.state == "SENT":
+        return Outcome.SUCCESS
+    return Outcome.SERIOUS if decision.state == "PARKED" else Outcome.MINOR
+
+
+def _about(session: Session, claim: outbox.Claim) -> About:
+    about = _about_delivery(session, claim.delivery_id, claim.sop_instance_uid)
+    return About(
+        patient_id=about.patient_id,
+        sop_instance_uid=claim.sop_instance_uid,
+        sop_class_uid=claim.sop_class_uid,
+        cycle_id=about.cycle_id,
+        revision_id=claim.revision_id,
+    )
+
+
+def _about_delivery(session: Session, delivery_id: int, sop_instance_uid: str) -> About:
+    found = session.execute(
+        select(CycleRow.id, CycleRow.patient_id, Revision.id)
+        .join(Revision, Revision.cycle_id == CycleRow.id)
+        .join(Delivery, Delivery.revision_id == Revision.id)
+        .where(Delivery.id == delivery_id)
+    ).one()
+    cycle_id, patient_id, revision_id = found
+    return About(
+        patient_id=patient_id, sop_instance_uid=sop_instance_uid, cycle_id=cycle_id, revision_id=revision_id
+    )
+
+
+def deliver(house: House, stop: threading.Event) -> None:
+    """The deliver role: send until ``stop``; take commitment reports on a port of our own."""
+    box = Outbox(house)
+    listener = _listener(house, box)
+    try:
+        dispatcher.serve(box, house.config.delivery, stop)
+    finally:
+        if listener is not None:
+            listener.stop()
+
+
+def _listener(house: House, box: Outbox) -> CommitmentListener | None:
+    settings = house.config.delivery.commitment_listener
+    if settings is None:
+        return None
+    callers = [p.ae_title for p in house.config.delivery.peers if p.storage_commitment]
+    listener = CommitmentListener(
+        settings, callers, lambda report: box.commitment_reported(report, datetime.now(UTC))
+    )
+    listener.start()
+    return listener

@@ -1,0 +1,106 @@
+"""A health answer and Prometheus metrics over HTTP, on loopback unless configured otherwise."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from dicomnode.archive.database import ArchiveUnavailable
+from dicomnode.node.house import House
+from dicomnode.node.status import status
+
+RolesAlive = Callable[[], dict[str, bool]]
+
+
+class _Gauges(Collector):
+    """Everything that `dicomnode status` counts, as gauges."""
+
+    def __init__(self, house: House, roles: RolesAlive) -> None:
+        self.house, self.roles = house, roles
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now = status(self.house)
+        for name, text, counts in (
+            ("dicomnode_instances", "received objects by state", now.instances),
+            ("dicomnode_series", "series by state", now.series),
+            ("dicomnode_cycles", "cycles by state", now.cycles),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["state"])
+            for state, n in counts.items():
+                family.add_metric([state], n)
+            yield family
+        deliveries = GaugeMetricFamily(
+            "dicomnode_deliveries", "outbox by peer and state", labels=["peer", "state"]
+        )
+        for peer, counts in now.deliveries.items():
+            for state, n in counts.items():
+                deliveries.add_metric([peer, state], n)
+        yield deliveries
+        yield GaugeMetricFamily("dicomnode_free_bytes", "free space in the store", now.free_gb * 2**30)
+        up = GaugeMetricFamily("dicomnode_role_up", "1 while the role's process runs", labels=["role"])
+        for role, alive in self.roles().items():
+            up.add_metric([role], float(alive))
+        yield up
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """No access log: a health check every second is noise."""
+
+
+def health_server(house: House, roles: RolesAlive, address: str, port: int) -> WSGIServer:
+    """A server that is not yet running; ``serve_forever`` it in a thread.
+
+    ``/health``: 200 where database, disk and every role are well, 503 otherwise, with a JSON body that
+    says which. ``/metrics``: Prometheus text.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Gauges(house, roles))
+
+    def application(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            respond("200 OK", [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
+            return [generate_latest(registry)]
+        if path == "/health":
+            facts = _facts(house, roles)
+            code = HTTPStatus.OK if facts["well"] else HTTPStatus.SERVICE_UNAVAILABLE
+            respond(f"{code.value} {code.phrase}", [("Content-Type", "application/json")])
+            return [json.dumps(facts).encode()]
+        respond("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"/health and /metrics are here\n"]
+
+    return make_server(address, port, application, handler_class=_Silent)
+
+
+def _facts(house: House, roles: RolesAlive) -> dict[str, Any]:
+    alive = roles()
+    reserve = house.config.receive.free_space_reserve_mb * 2**20
+    disk = house.store.free_bytes() > reserve
+    try:
+        with house.database.read() as session:
+            session.connection()
+        database = True
+    except ArchiveUnavailable:
+        database = False
+    return {
+        "well": database and disk and all(alive.values()),
+        "database": database,
+        "disk": disk,
+        "roles": alive,
+    }
+
+
+def run_in_background(server: WSGIServer) -> threading.Thread:
+    """Serve until ``server.shutdown()``."""
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,107 @@
+"""What is sent to a worker, and what comes back. Both are plain values, so that a calculation can be
+stored, repeated years later, and compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dicomnode.model import Administration, OrganDose, RegionTia, Settings, Verdict
+
+
+class SeriesFiles(Settings):
+    """One series: SOP Instance UID -> digest of its stored file."""
+
+    uid: str
+    instances: dict[str, str]
+
+
+class TimePointJob(Settings):
+    """The series of one time point."""
+
+    label: str
+    emission: SeriesFiles
+    emission_frame: str
+    ct: SeriesFiles | None = None
+    ct_frame: str = ""
+    structures: tuple[SeriesFiles, ...] = ()
+
+
+class AdministrationJob(Settings):
+    """The administration, as it was known when the job was made."""
+
+    nuclide: str
+    activity_mbq: float
+    at: datetime
+    radiopharmaceutical: str = ""
+    residual_mbq: float = 0.0
+    source: str = ""
+
+    def noun(self) -> Administration:
+        return Administration(**self.model_dump())
+
+
+class Job(Settings):
+    """Everything that decides the result of a revision, apart from configuration and software.
+
+    ``created_at`` is the instant written into the objects; repeating the job repeats their bytes.
+    ``accepted`` lists (rule, subject) of findings that a person accepted.
+    """
+
+    cycle_id: str
+    revision_id: str
+    number: int
+    created_at: datetime
+    administration: AdministrationJob
+    time_points: tuple[TimePointJob, ...]
+    accepted: tuple[tuple[str, str], ...] = ()
+    supersedes_rtdose_uid: str = ""
+
+    def input_digests(self) -> dict[str, str]:
+        """SOP Instance UID -> digest, over all series."""
+        series = [s for p in self.time_points for s in (p.emission, p.ct, *p.structures) if s is not None]
+        return {uid: digest for s in series for uid, digest in s.instances.items()}
+
+    def inputs_digest(self) -> str:
+        """One digest over everything that came from outside: images, structures, administration."""
+        kept = self.model_dump(mode="json", include={"administration", "time_points"})
+        kept["administration"].pop("source")
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Product:
+    """One object made, already in the store."""
+
+    role: str
+    file_sha256: str
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the calculation: what went in by name, what came out by digest."""
+
+    name: str
+    engine: str
+    parameters: Mapping[str, object]
+    data_digests: Mapping[str, str]
+    outputs: Mapping[str, str]
+    seed: int
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker brings back. ``products`` is empty where a finding held the cycle before the dose."""
+
+    verdict: Verdict
+    steps: tuple[Step, ...]
+    products: tuple[Product, ...] = ()
+    organs: tuple[OrganDose, ...] = ()
+    curves: tuple[RegionTia, ...] = field(default=())

@@ -1,0 +1,111 @@
+"""What the receiver writes: the receipt and its audit event, in one transaction, before Success."""
+
+from __future__ import annotations
+
+from sqlalchemy import insert, select
+
+from dicomnode.archive.records import Instance
+from dicomnode.audit import events, trail
+from dicomnode.audit.event import Event, Party
+from dicomnode.audit.events import About
+from dicomnode.node.house import House
+from dicomnode.receive.arrivals import Arrival, Disposition, Incident
+
+RECEIPTS: dict[Disposition, events.Receipt] = {
+    Disposition.NEW: "NEW",
+    Disposition.DUPLICATE: "DUPLICATE",
+    Disposition.CONFLICT: "CONFLICT",
+}
+
+
+class ReceiptLedger:
+    """The archive and the audit trail, as the receiver sees them (receive.arrivals.Ledger)."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+
+    def record(self, arrival: Arrival) -> Disposition:
+        """Commit the receipt; the same bytes again are only an event."""
+        with self.house.database.write() as session:
+            known = (
+                session.execute(
+                    select(Instance.sha256).where(Instance.sop_instance_uid == arrival.sop_instance_uid)
+                )
+                .scalars()
+                .all()
+            )
+            if arrival.kept.data_set_sha256 in known:
+                disposition = Disposition.DUPLICATE
+            else:
+                disposition = Disposition.CONFLICT if known else Disposition.NEW
+                session.execute(insert(Instance), [_row(arrival, disposition)])
+            trail.append(session, self._received(arrival, disposition))
+        return disposition
+
+    def incident(self, incident: Incident) -> None:
+        """Commit a security-relevant happening at the door."""
+        with self.house.database.write() as session:
+            trail.append(session, self._happened(incident))
+
+    def holds(self, sop_class_uid: str, sop_instance_uid: str) -> bool:
+        """Storage commitment: recorded, and the file has the digest that was recorded."""
+        with self.house.database.read() as session:
+            digest = (
+                session.execute(
+                    select(Instance.file_sha256).where(
+                        Instance.sop_instance_uid == sop_instance_uid,
+                        Instance.sop_class_uid == sop_class_uid,
+                        Instance.state.in_(("RECEIVED", "INDEXED")),
+                    )
+                )
+                .scalars()
+                .first()
+            )
+        return digest is not None and self.house.store.verify(digest)
+
+    def _received(self, arrival: Arrival, disposition: Disposition) -> Event:
+        return events.instance_received(
+            self.house.config.node.name,
+            Party(arrival.calling_ae, arrival.peer_address, arrival.peer_subject),
+            About(sop_instance_uid=arrival.sop_instance_uid, sop_class_uid=arrival.sop_class_uid),
+            receipt=RECEIPTS[disposition],
+            sha256=arrival.kept.data_set_sha256,
+            size_bytes=arrival.kept.size_bytes,
+            association=arrival.association,
+        )
+
+    def _happened(self, incident: Incident) -> Event:
+        peer = Party(incident.calling_ae, incident.peer_address)
+        if incident.kind == "association-refused":
+            return events.association_refused(
+                self.house.config.node.name, peer, called_ae="", reason=incident.sentence
+            )
+        detail = {"kind": incident.kind, "association": incident.association, "repeated": incident.repeated}
+        return events.security_alert(
+            self.house.config.node.name,
+            sentence=incident.sentence,
+            peer=peer,
+            detail={**detail, "sop_instance_uid": incident.sop_instance_uid},
+        )
+
+
+def _row(arrival: Arrival, disposition: Disposition) -> dict[str, object]:
+    conflict = disposition is Disposition.CONFLICT
+    return {
+        "sop_instance_uid": arrival.sop_instance_uid,
+        "sop_class_uid": arrival.sop_class_uid,
+        "transfer_syntax_uid": arrival.transfer_syntax_uid,
+        "sha256": arrival.kept.data_set_sha256,
+        "file_sha256": arrival.kept.file_sha256,
+        "size_bytes": arrival.kept.size_bytes,
+        "calling_ae": arrival.calling_ae,
+        "called_ae": arrival.called_ae,
+        "peer_address": arrival.peer_address,
+        "peer_subject": arrival.peer_subject,
+        "association": arrival.association,
+        "received_at": arrival.received_at,
+        "state": "CONFLICT" if conflict else "RECEIVED",
+        "reason": "another object came before under this SOP Instance UID" if conflict else "",
+        "series_instance_uid": "",
+        "header": "{}",
+    }

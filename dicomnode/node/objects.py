@@ -1,0 +1,179 @@
+"""The objects of a revision: made by the rooms, written to the store, named by deterministic UIDs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from dicomnode import __version__
+from dicomnode.archive.store import Store
+from dicomnode.config import Config
+from dicomnode.delivery.settings import DoseVariant, dose_variants
+from dicomnode.dose.engine import EngineIdentity
+from dicomnode.model import (
+    Anatomy,
+    DoseMap,
+    LabelMap,
+    OrganDose,
+    RegisteredCycle,
+    TiaFit,
+    Verdict,
+)
+from dicomnode.node.job import Job, Product
+
+if TYPE_CHECKING:
+    from dicomnode.dicom.modules import ObjectIdentity
+    from dicomnode.dicom.reference import PatientStudy, SourceImage
+
+SERIES = {"rtdose": 9100, "rtplan": 9101, "tia-map": 9102, "sigma-map": 9103, "sr": 9104, "pdf": 9105}
+"""Series numbers: high, so that viewers list the results after the images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Everything that was computed for a revision."""
+
+    registered: RegisteredCycle
+    body: Anatomy
+    regions: LabelMap
+    fit: TiaFit
+    dose: DoseMap
+    organs: tuple[OrganDose, ...]
+    engine: EngineIdentity
+    verdict: Verdict
+
+
+def write_objects(job: Job, config: Config, store: Store, answer: Answer) -> tuple[Product, ...]:
+    """Make and keep every object that some peer may want; the same job gives the same bytes."""
+    context = _context(job, config, store, answer)
+    return tuple(
+        Product(role, store.put(content), sop_class_uid, sop_instance_uid)
+        for role, content, sop_class_uid, sop_instance_uid in _objects(context, config, answer)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Context:
+    job: Job
+    zone: ZoneInfo
+    patient: PatientStudy
+    sources: tuple[SourceImage, ...]
+
+    def identity(self, role: str, what: str) -> ObjectIdentity:
+        from dicomnode.dicom.modules import ObjectIdentity
+        from dicomnode.dicom.uids import revision_uid
+
+        return ObjectIdentity(
+            sop_instance_uid=revision_uid(self.job.revision_id, role),
+            series_uid=revision_uid(self.job.revision_id, f"{role}/series"),
+            series_number=SERIES[role if role in SERIES else "rtdose"],
+            description=f"{what}, {self.job.administration.nuclide}, revision {self.job.number}",
+            created_at=self.job.created_at.astimezone(self.zone),
+        )
+
+
+def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context:
+    """Patient and study of the reference CT (of the reference SPECT where there is no CT)."""
+    from pydicom import dcmread
+
+    from dicomnode.dicom.reference import patient_study, source_image
+
+    point = next(p for p in job.time_points if p.label == answer.registered.reference)
+    of_reference = point.ct or point.emission
+    first = dcmread(store.path(next(iter(of_reference.instances.values()))), stop_before_pixels=True)
+    sources = []
+    for p in job.time_points:
+        for series in (p.emission, p.ct):
+            for digest in series.instances.values() if series is not None else ():
+                sources.append(source_image(dcmread(store.path(digest), stop_before_pixels=True)))
+    return _Context(job, ZoneInfo(config.node.zone), patient_study(first), tuple(sources))
+
+
+def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tuple[str, bytes, str, str]]:
+    """(role, bytes, SOP Class UID, SOP Instance UID) of every object."""
+    from dicomnode.dicom import parametric_map, rtdose, rtplan, structured_report
+    from dicomnode.dicom.reference import SourceImage
+
+    plain = DoseVariant("rtdose", 32, "none")
+    variants = {v.role: v for v in (plain, *dose_variants(config.delivery.peers))}
+    plan_identity = context.identity("rtplan", "Companion plan")
+    if any(v.plan == "companion" for v in variants.values()):
+        label = f"{context.job.administration.nuclide} {context.job.number}"
+        plan = rtplan.write_companion_plan(context.patient, plan_identity, label=label)
+        yield "rtplan", plan, rtplan.RT_PLAN_STORAGE, plan_identity.sop_instance_uid
+    for variant in variants.values():
+        identity = context.identity(variant.role, "Absorbed dose")
+        yield (
+            variant.role,
+            _rtdose(context, answer, variant, identity, plan_identity),
+            rtdose.RT_DOSE_STORAGE,
+            identity.sop_instance_uid,
+        )
+    tia = context.identity("tia-map", "Time-integrated activity")
+    yield (
+        "tia-map",
+        parametric_map.write_tia_map(answer.fit.tia, context.patient, tia),
+        parametric_map.PARAMETRIC_MAP_STORAGE,
+        tia.sop_instance_uid,
+    )
+    sigma = context.identity("sigma-map", "Dose uncertainty")
+    yield (
+        "sigma-map",
+        parametric_map.write_dose_sigma(answer.dose, context.patient, sigma),
+        parametric_map.PARAMETRIC_MAP_STORAGE,
+        sigma.sop_instance_uid,
+    )
+    report = context.identity("sr", "Organ doses")
+    dose_reference = SourceImage(
+        rtdose.RT_DOSE_STORAGE,
+        context.identity("rtdose", "").sop_instance_uid,
+        context.identity("rtdose", "").series_uid,
+        context.patient.study_uid,
+    )
+    yield (
+        "sr",
+        structured_report.write_organ_dose_sr(
+            answer.organs,
+            context.patient,
+            report,
+            sources=(dose_reference, *context.sources),
+            tia_sigma_mbq_s={c.region: c.sigma_tia_mbq_s for c in answer.fit.regions},
+        ),
+        structured_report.COMPREHENSIVE_SR_STORAGE,
+        report.sop_instance_uid,
+    )
+
+
+def _rtdose(
+    context: _Context, answer: Answer, variant: DoseVariant, identity: ObjectIdentity, plan: ObjectIdentity
+) -> bytes:
+    from dicomnode.dicom import rtdose, rtplan
+    from dicomnode.dicom.reference import SourceImage
+
+    reference = None
+    if variant.plan == "companion":
+        reference = rtplan.plan_reference(context.patient, plan)
+    elif variant.plan == "existing":
+        reference = SourceImage(
+            rtplan.RT_PLAN_STORAGE, variant.plan_uid, variant.plan_uid, context.patient.study_uid
+        )
+    older = context.job.supersedes_rtdose_uid
+    superseded = (
+        SourceImage(rtdose.RT_DOSE_STORAGE, older, older, context.patient.study_uid) if older else None
+    )
+    moved = any(p.quality.method != "identity" for p in answer.registered.points)
+    nuclide, engine = context.job.administration.nuclide, answer.engine
+    return rtdose.write_rtdose(
+        answer.dose,
+        context.patient,
+        identity,
+        bits=variant.bits,
+        plan=reference,
+        sources=context.sources,
+        supersedes=superseded,
+        heterogeneity="IMAGE" if answer.dose.medium == "medium" else "WATER",
+        spatial_transform="RIGID" if moved else "NONE",
+        comment=f"{nuclide} {engine.name} {engine.version}, dicomnode {__version__}",
+    )

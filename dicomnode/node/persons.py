@@ -1,0 +1,83 @@
+"""What people decide, each decision one transaction with its audit event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+
+from dicomnode.archive import outbox
+from dicomnode.archive.records import Delivery
+from dicomnode.audit import events, trail
+from dicomnode.errors import Refused
+from dicomnode.model import Administration
+from dicomnode.node import revisions
+from dicomnode.node.cycles import about, current_revision
+from dicomnode.node.facts import find_cycle
+from dicomnode.node.house import House
+from dicomnode.node.intake import add_administration, withdraw_told_before
+from dicomnode.node.lifecycle import NoSuchStep
+from dicomnode.physics.nuclides import nuclide as known_nuclide
+
+
+def administer(
+    house: House,
+    patient_id: str,
+    nuclide: str,
+    activity_mbq: float,
+    at: str,
+    radiopharmaceutical: str,
+    residual_mbq: float,
+    by: str,
+    now: datetime,
+) -> None:
+    """Record an administration told by a person; withdraw what a person told before for the same day."""
+    try:
+        when = datetime.fromisoformat(at)
+    except ValueError:
+        raise Refused(
+            "not a date and time", attribute="at", value=at, remedy="Write 2026-03-02T09:00"
+        ) from None
+    when = when if when.tzinfo else when.replace(tzinfo=ZoneInfo(house.config.node.zone))
+    told = Administration(
+        known_nuclide(nuclide).name, activity_mbq, when, radiopharmaceutical, residual_mbq, f"person:{by}"
+    )
+    with house.database.write() as session:
+        withdraw_told_before(session, patient_id, told, by)
+        add_administration(session, patient_id, told, by, now)
+
+
+def release(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:
+    """A person releases a cycle; returns a sentence."""
+    with house.database.write() as session:
+        row = find_cycle(session, cycle_id)
+        try:
+            revisions.person_releases(session, row, by, because, house.config, now)
+        except NoSuchStep as error:
+            raise Refused(str(error)) from error
+        return f"cycle {row.id} is {row.state}"
+
+
+def hold(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:
+    """A person holds a cycle; returns a sentence."""
+    with house.database.write() as session:
+        row = find_cycle(session, cycle_id)
+        revisions.person_holds(session, row, by, because, house.config, now)
+        return f"cycle {row.id} is {row.state}"
+
+
+def send(house: House, cycle_id: str, by: str, because: str, peer: str, now: datetime) -> str:
+    """Queue parked deliveries again; returns a sentence."""
+    with house.database.write() as session:
+        row = find_cycle(session, cycle_id)
+        revision = current_revision(session, row.id)
+        if revision is None or revision.state not in ("RELEASED", "DELIVERED"):
+            raise Refused(f"cycle {row.id} has no released result", remedy="Release it first")
+        parked = select(Delivery).where(Delivery.revision_id == revision.id, Delivery.state == "PARKED")
+        if peer:
+            parked = parked.where(Delivery.peer == peer)
+        rows = session.scalars(parked).all()
+        outbox.requeue(session, [d.id for d in rows], now)
+        trail.append(session, events.sent_again(by, about(row, revision.id), peer=peer, because=because))
+        return f"{len(rows)} objects are queued again"

@@ -1,0 +1,189 @@
+"""The work role: one round after another, each looking at the archive and doing what is next.
+
+All state is in SQL. A round that is interrupted at any instant is repaired by the next one: instances
+not indexed are parsed again, computations without a worker are started again, rows are brought up to
+date by comparing, never by remembering.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from dicomnode.archive.database import ArchiveUnavailable
+from dicomnode.archive.records import AdministrationRow, CycleRow
+from dicomnode.audit.checkpoints import checkpoint
+from dicomnode.audit.pseudonym import pseudonym
+from dicomnode.config import Config
+from dicomnode.node import intake, revisions
+from dicomnode.node.cycles import review
+from dicomnode.node.house import House
+from dicomnode.node.job import Job
+from dicomnode.node.lifecycle import State
+from dicomnode.node.workers import Ended, Workers
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Instances parsed in one task: large enough that Dask's overhead does not matter."""
+
+
+def compute_in_worker(job: Job, config: Config, store_root: Path) -> object:
+    """Entry point of a computation in a worker."""
+    from dicomnode.archive.store import Store
+    from dicomnode.node.pipeline import compute
+
+    return compute(job, config, Store(store_root))
+
+
+class Rounds:
+    """What the work role does, again and again."""
+
+    def __init__(self, house: House, workers: Workers) -> None:
+        self.house, self.workers = house, workers
+        self.look_again: dict[str, datetime] = {}
+        self.last_administration = -1
+        self.next_checkpoint = datetime.now(UTC)
+
+    def serve(self, stop: threading.Event) -> None:
+        """Rounds until ``stop``; a database that is away is waited for."""
+        self._resume()
+        while not stop.wait(self.house.config.node.poll_s):
+            try:
+                self.once(datetime.now(UTC))
+            except ArchiveUnavailable as outage:
+                log.warning("waiting for the database: %s", outage)
+
+    def once(self, now: datetime) -> None:
+        """One round."""
+        for ended in self.workers.ended():
+            self._take(ended, now)
+        self._parse()
+        self._review(now)
+        self._start_computations(now)
+        with self.house.database.write() as session:
+            revisions.settle_deliveries(session, self.house.config, now)
+        if now >= self.next_checkpoint:
+            self._checkpoint(now)
+
+    def _resume(self) -> None:
+        """After a start: computations that were under way have no worker any more."""
+        now = datetime.now(UTC)
+        with self.house.database.write() as session:
+            for row in session.scalars(select(CycleRow).where(CycleRow.state == State.COMPUTING)):
+                revisions.interrupted(
+                    session, row, "the node stopped during the computation", self.house.config, now
+                )
+            for patient in session.scalars(select(CycleRow.patient_id).distinct()):
+                self.look_again[patient] = now
+
+    def _parse(self) -> None:
+        busy = [i for batch in self.workers.under_way("parse") for i in _ids(batch)]
+        room = 2 * self.house.config.work.workers - len(self.workers.under_way("parse"))
+        if room <= 0:
+            return
+        with self.house.database.read() as session:
+            found = intake.unparsed(session, BATCH * room, busy)
+        for start in range(0, len(found), BATCH):
+            self._submit_parse(found[start : start + BATCH])
+
+    def _submit_parse(self, batch: Sequence[tuple[int, str]]) -> None:
+        files = [(i, self.house.store.path(digest)) for i, digest in batch]
+        config = self.house.config
+        self.workers.submit(
+            "parse", tuple(batch), config.work.parse_timeout_s, intake.parse, files, config.node.zone
+        )
+
+    def _take(self, ended: Ended, now: datetime) -> None:
+        if ended.kind == "parse":
+            self._take_parsed(ended, now)
+        else:
+            self._take_computed(ended, now)
+
+    def _take_parsed(self, ended: Ended, now: datetime) -> None:
+        batch = [(i, d) for i, d in ended.what]  # type: ignore[attr-defined]
+        if not ended.error:
+            with self.house.database.write() as session:
+                for patient in intake.record(session, ended.value, self.house.config.node.name, now):
+                    self.look_again[patient] = now
+        elif len(batch) > 1:  # find the one that does it
+            for one in batch:
+                self._submit_parse([one])
+        else:
+            refusal = f"it could not be parsed: {ended.error}; have its sender look at it"
+            with self.house.database.write() as session:
+                failed = intake.Parsed(batch[0][0], None, refusal=refusal)
+                intake.record(session, [failed], self.house.config.node.name, now)
+
+    def _take_computed(self, ended: Ended, now: datetime) -> None:
+        job = ended.what
+        assert isinstance(job, Job)
+        with self.house.database.write() as session:
+            row = session.get(CycleRow, job.cycle_id)
+            if row is None:
+                return
+            if not ended.error:
+                revisions.finish(session, job, ended.value, self.house.config, now)
+            elif ended.died:
+                revisions.interrupted(session, row, ended.error, self.house.config, now)
+            else:
+                log.error("cycle %s: %s", job.cycle_id, ended.error)
+                why = f"the computation failed: {ended.error}"
+                revisions.failed(session, row, why, self.house.config, now)
+
+    def _review(self, now: datetime) -> None:
+        with self.house.database.read() as session:
+            newest = session.scalar(select(func.max(AdministrationRow.id))) or 0
+            if newest != self.last_administration:
+                told = select(AdministrationRow.patient_id).where(
+                    AdministrationRow.id > self.last_administration
+                )
+                for patient in session.scalars(told.distinct()):
+                    self.look_again[patient] = now
+                self.last_administration = newest
+        for patient in [p for p, at in self.look_again.items() if at <= now]:
+            with self.house.database.write() as session:
+                again = review(session, patient, self.house.config, now)
+            if self.house.pseudonym_key:
+                log.debug("reviewed %s", pseudonym(patient, self.house.pseudonym_key))
+            del self.look_again[patient]
+            if again is not None:
+                self.look_again[patient] = again
+
+    def _start_computations(self, now: datetime) -> None:
+        computing = {job.cycle_id for job in self.workers.under_way("compute") if isinstance(job, Job)}
+        with self.house.database.read() as session:
+            ready = session.scalars(select(CycleRow.id).where(CycleRow.state == State.READY)).all()
+        for cycle_id in ready:
+            if cycle_id in computing or len(computing) >= self.house.config.work.workers:
+                continue
+            with self.house.database.write() as session:
+                row = session.get(CycleRow, cycle_id)
+                job = revisions.start(session, row, self.house.config, now) if row is not None else None
+            if job is not None:
+                computing.add(cycle_id)
+                self.workers.submit(
+                    "compute",
+                    job,
+                    self.house.config.work.compute_timeout_s,
+                    compute_in_worker,
+                    job,
+                    self.house.config,
+                    self.house.store.root,
+                )
+
+    def _checkpoint(self, now: datetime) -> None:
+        """Now and then: the head of the trail goes to a place outside the database."""
+        with self.house.database.write() as session:
+            checkpoint(session, self.house.checkpoint_folder, key=self.house.checkpoint_key)
+        self.house.store.sweep_incoming(self.house.config.archive.sweep_incoming_after_s)
+        self.next_checkpoint = now + timedelta(seconds=self.house.config.audit.checkpoint_every_s)
+
+
+def _ids(batch: object) -> list[int]:
+    return [i for i, _ in batch]  # type: ignore[attr-defined]

@@ -1,0 +1,54 @@
+"""The configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicomnode.config import Config, example, load
+from dicomnode.errors import ConfigError
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+def test_the_example_is_what_the_code_says() -> None:
+    """Regenerate with: dicomnode check-config --example > config.toml"""
+    assert (HERE / "config.toml").read_text(encoding="utf-8") == example()
+
+
+def test_the_example_is_the_default_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(example(), encoding="utf-8")
+    node = Config().node.model_copy(update={"data_folder": (tmp_path / "data").resolve()})
+    assert load(path) == Config().model_copy(update={"node": node})
+
+
+def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[node]\nzone = "Mars/Olympus"\ntypo = 1\n\n[[cycle.calibration]]\nname = "a"\n\n'
+        "[[cycle.calibration]]\nsensitivity_cps_per_mbq = -1\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    faults = [f.removeprefix(f"{path}:") for f in caught.value.faults]
+    assert faults == [
+        "2: node.zone: is not an IANA time zone, for example Europe/Zurich, got 'Mars/Olympus'",
+        "3: node.typo: unknown key",
+        "8: cycle.calibration.1.name: Field required",
+        "9: cycle.calibration.1.sensitivity_cps_per_mbq: Input should be greater than 0, got -1",
+    ]
+
+
+def test_a_file_that_is_no_toml_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[node\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(path)
+
+
+def test_the_digest_changes_with_every_value() -> None:
+    changed = Config.model_validate({"cycle": {"expected_time_points": 3}})
+    assert changed.digest() != Config().digest()
