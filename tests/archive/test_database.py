@@ -60,12 +60,12 @@ def test_an_empty_database_is_refused_and_the_message_names_the_remedy(archive_u
 def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
     with database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(ArchiveOutdated, match="revision 9999, which this version .* does not know"):
+    with pytest.raises(ArchiveOutdated, match=r"revision 9999, which this version .* does not know"):
         database.check_current()
 
 
 def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:
-    with pytest.raises(RuntimeError, match="on purpose"), database.write() as session:
+    with pytest.raises(RuntimeError, match="on purpose"), database.write() as session:  # noqa: PT012
         session.add(administration())
         session.flush()
         raise RuntimeError("on purpose")
@@ -145,7 +145,7 @@ def test_postgresql_dying_inside_a_transaction_is_an_outage_and_nothing_is_kept(
     database = Database(postgresql.new_database())
     database.upgrade()
     try:
-        with pytest.raises(ArchiveUnavailable), database.write() as session:
+        with pytest.raises(ArchiveUnavailable), database.write() as session:  # noqa: PT012
             session.add(administration())
             session.flush()
             postgresql.stop()
@@ -160,7 +160,7 @@ def test_postgresql_dying_inside_a_transaction_is_an_outage_and_nothing_is_kept(
 def test_a_reading_session_cannot_write_on_postgresql(postgresql) -> None:  # type: ignore[no-untyped-def]
     database = Database(postgresql.new_database())
     database.upgrade()
-    with pytest.raises(Exception, match="read-only transaction"), database.read() as session:
+    with pytest.raises(Exception, match="read-only transaction"), database.read() as session:  # noqa: PT012
         session.add(administration())
         session.flush()
     with database.write() as session:
