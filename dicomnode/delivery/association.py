@@ -74,10 +74,11 @@ def _recording(faults: list[str]) -> type[ssl.SSLSocket]:
     """A TLS socket that keeps its errors: pynetdicom only logs them."""
 
     class RecordingSocket(ssl.SSLSocket):
-        def connect(self, addr: Any) -> None:
+        def do_handshake(self, block: bool = False) -> None:
+            # A peer without TLS may just hang up; one that is silent counts as unreachable.
             try:
-                super().connect(addr)
-            except ssl.SSLError as fault:
+                super().do_handshake(block)
+            except (ssl.SSLError, ConnectionError) as fault:
                 faults.append(scrub(fault))
                 raise
 

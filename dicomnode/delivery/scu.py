@@ -119,15 +119,18 @@ def _send_all(
     broken: dict[int, Answered],
 ) -> Iterator[Answered]:
     not_taken: set[int] = set()
+    lost = False
     for number, item in enumerate(items, start=1):
         if item.delivery_id in broken:
             answered = broken[item.delivery_id]
         elif item.position - 1 in not_taken:
             answered = Answered(item, WAITING, "waiting")
-        elif not assoc.is_established:
+        elif lost or not assoc.is_established:
             answered = _not_reached(item)
         else:
             answered = _store(assoc, peer, item, syntaxes[item.delivery_id], number)
+        # Without an answer to this one nothing more can be sent here, whatever the state machine says yet.
+        lost = lost or answered.answer is NO_ANSWER
         if not answered.answer.stored:
             not_taken.add(item.position)
         yield answered

@@ -93,7 +93,11 @@ def write_object(folder, role, study="1.2.826.0.1.3680043.10.543.1", pixels=64):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.rename(folder / digest)
     return SimpleNamespace(
-        role=role, sha256=digest, path=folder / digest, sop_class=str(dataset.SOPClassUID), uid=str(dataset.SOPInstanceUID)
+        role=role,
+        sha256=digest,
+        path=folder / digest,
+        sop_class=str(dataset.SOPClassUID),
+        uid=str(dataset.SOPInstanceUID),
     )
 
 
@@ -117,7 +121,16 @@ def make_item(make_object):
     def make(role="rtdose", position=0, **more):
         made = make_object(role, **more)
         return Item(
-            next(numbers), 1, "revision-1", role, position, made.sop_class, made.uid, made.sha256, made.path, START
+            next(numbers),
+            1,
+            "revision-1",
+            role,
+            position,
+            made.sop_class,
+            made.uid,
+            made.sha256,
+            made.path,
+            START,
         )
 
     return make
@@ -154,7 +167,11 @@ class ScriptedPeer:
             setattr(self.ae, name, value)
         for sop_class in (RTPlanStorage, RTDoseStorage, EncapsulatedPDFStorage):
             self.ae.add_supported_context(sop_class, list(syntaxes))
-        for sop_class in (StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind, Verification):
+        for sop_class in (
+            StorageCommitmentPushModel,
+            StudyRootQueryRetrieveInformationModelFind,
+            Verification,
+        ):
             self.ae.add_supported_context(sop_class)
         self.server = self.ae.start_server(
             ("127.0.0.1", 0),
@@ -321,7 +338,9 @@ class Orthanc:
             return json.load(answer)
 
     def uids(self):
-        return sorted(self.get(f"/instances/{i}")["MainDicomTags"]["SOPInstanceUID"] for i in self.get("/instances"))
+        return sorted(
+            self.get(f"/instances/{i}")["MainDicomTags"]["SOPInstanceUID"] for i in self.get("/instances")
+        )
 
 
 @pytest.fixture
@@ -397,11 +416,20 @@ def add_revision(make_object):
         number = next(numbers)
         cycle, revision = f"cycle-{number}", f"revision-{number}"
         session.add(
-            CycleRow(id=cycle, patient_id="P", nuclide="Lu-177", state="RELEASED", state_since=START, opened_at=START)
+            CycleRow(
+                id=cycle,
+                patient_id="P",
+                nuclide="Lu-177",
+                state="RELEASED",
+                state_since=START,
+                opened_at=START,
+            )
         )
         session.flush()
         session.add(
-            Revision(id=revision, cycle_id=cycle, number=1, state="RELEASED", inputs_digest="0", created_at=START)
+            Revision(
+                id=revision, cycle_id=cycle, number=1, state="RELEASED", inputs_digest="0", created_at=START
+            )
         )
         session.flush()
         results = []

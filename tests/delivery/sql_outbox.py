@@ -101,9 +101,7 @@ class SqlOutbox:
         )
 
     def commitment_checked(self, asked, found, now):
-        self.changes += self._do(
-            lambda s: commitments.record_checked(s, self._claims(asked), found, now)
-        )
+        self.changes += self._do(lambda s: commitments.record_checked(s, self._claims(asked), found, now))
 
     def alert(self, peer, sentence, now):
         self.alerts.append(sentence)
