@@ -30,9 +30,7 @@ def _files(series: SeriesFiles, store: Store) -> list[Path]:
 def _read(
     point: TimePointJob, job: Job, config: Config, store: Store, nuclide: Nuclide, found: Found
 ) -> TimePoint:
-    from dicomnode.dicom.ct import read_ct
-    from dicomnode.dicom.emission import read_emission
-    from dicomnode.dicom.structures import read_structures
+    from dicomnode.dicom.decode import read_ct, read_emission
 
     volume = read_emission(_files(point.emission, store), ZoneInfo(config.node.zone))
     found(rules.half_life_agrees(volume, nuclide, config.check))
@@ -54,6 +52,8 @@ def _read(
         found(about_ct)
     regions = None
     if point.structures:
+        from dicomnode.dicom.structures import read_structures
+
         paths = [path for series in point.structures for path in _files(series, store)]
         regions, about_regions = read_structures(paths, volume.grid, point.emission_frame)
         found(about_regions)

@@ -45,10 +45,12 @@ class Workers:
 
     def __init__(self, settings: WorkSettings) -> None:
         import dask
+
+        # A task whose worker died is run once more, then given up (KilledWorker). Dask sets up its own
+        # logging when it is imported, here and in the workers.
+        dask.config.set({"distributed.scheduler.allowed-failures": 1, "logging": {"distributed": "critical"}})
         from distributed import Client, LocalCluster
 
-        # A task whose worker died is run once more, then given up (KilledWorker).
-        dask.config.set({"distributed.scheduler.allowed-failures": 1})
         self._cluster = None
         if settings.scheduler == "local":
             # TLS with temporary credentials: another user of this machine must not hand us code.

@@ -132,6 +132,20 @@ def regions_on(patient: SimulatedPatient, grid: Grid) -> LabelMap:
     return LabelMap(grid, masks, dict(patient.regions.volume_ml))
 
 
+def averaged_on(
+    values: npt.NDArray[np.float32], grid: Grid, target: Grid, *, outside: float
+) -> npt.NDArray[np.float32]:
+    """Values of the patient's frame averaged over the voxels of a coarser grid (3 x 3 x 3 samples each)."""
+    fold = 3
+    sx, sy, sz = (s / fold for s in target.spacing_mm)
+    ox, oy, oz = np.array(target.origin_mm) - target.axes @ (np.array([sx, sy, sz]) * (fold - 1) / 2)
+    nz, ny, nx = target.shape_zyx
+    fine = Grid((nz * fold, ny * fold, nx * fold), (sx, sy, sz), (ox, oy, oz), target.direction)
+    sampled = resample(values, grid, fine, Pose(), outside)
+    blocks = sampled.reshape(nz, fold, ny, fold, nx, fold)
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float64), dtype=np.float32)
+
+
 def _draw_pose(rng: np.random.Generator) -> Pose:
     turn = rng.uniform(1.0, 2.0, 3) * rng.choice((-1.0, 1.0), 3) * (0.6, 0.6, 1.0)
     shift = rng.uniform(3.0, 8.0, 3) * rng.choice((-1.0, 1.0), 3)

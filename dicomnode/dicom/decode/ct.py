@@ -64,7 +64,9 @@ def _images(objects: list[Attributes]) -> tuple[list[Attributes], tuple[Finding,
     if not dropped:
         return images, ()
     sentence = f"{dropped} localiser image{'s were' if dropped > 1 else ' was'} left out of the CT series"
-    return images, (Finding("localiser", Severity.NOTE, sentence, subject=images[0].text("SeriesInstanceUID")),)
+    return images, (
+        Finding("localiser", Severity.NOTE, sentence, subject=images[0].text("SeriesInstanceUID")),
+    )
 
 
 def _slices(obj: Attributes) -> list[Slice]:

@@ -46,7 +46,9 @@ def pixel_bytes(obj: Attributes, bits: int) -> bytes:
     rows, columns = matrix(obj)
     voxels = rows * columns * frame_count(obj)
     if voxels > MAX_VOXELS:
-        raise Unsupported("the image is larger than any volume", attribute="Rows", value=str(voxels), uid=obj.uid)
+        raise Unsupported(
+            "the image is larger than any volume", attribute="Rows", value=str(voxels), uid=obj.uid
+        )
     data = obj.value("PixelData")
     if not isinstance(data, bytes) or not data:
         raise MissingAttribute(
