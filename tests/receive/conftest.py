@@ -221,7 +221,14 @@ class RawPeer:
         return body
 
     def command(self, **fields: int | str) -> bytes:
-        numbers = {"class_": 2, "field": 0x100, "message": 0x110, "data": 0x800, "uid": 0x1000, "priority": 0x700}
+        numbers = {
+            "class_": 2,
+            "field": 0x100,
+            "message": 0x110,
+            "data": 0x800,
+            "uid": 0x1000,
+            "priority": 0x700,
+        }
         body = b""
         for name, value in sorted(fields.items(), key=lambda pair: numbers[pair[0]]):
             encoded = struct.pack("<H", value) if isinstance(value, int) else value.encode()

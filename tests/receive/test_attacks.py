@@ -317,7 +317,9 @@ def test_a_dropped_sender_leaves_no_temporary(serve, raw):
 
 def connect_and_close(server, count):
     for _ in range(count):
-        socket.create_connection(("127.0.0.1", server.port), timeout=5, source_address=("127.0.0.2", 0)).close()
+        socket.create_connection(
+            ("127.0.0.1", server.port), timeout=5, source_address=("127.0.0.2", 0)
+        ).close()
 
 
 def test_300_connections_that_close_at_once_leave_nothing(serve, good_peer):

@@ -1,0 +1,181 @@
+"""A real node in processes of its own, for tests that follow objects through all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pynetdicom import AE, evt
+
+from dicomnode.config import load
+from dicomnode.node.demo_pacs import DemoPacs
+from dicomnode.node.facts import cycle_facts, cycle_rows
+from dicomnode.node.house import House, open_house
+from dicomnode.simulation import make_patient, scan
+from dicomnode.simulation.objects import write_dicom
+
+CONFIG = """
+[node]
+name = "TESTNODE"
+zone = "Europe/Zurich"
+poll_s = 0.2
+[archive]
+data_folder = "data"
+{database}
+[receive]
+port = {port}
+accept_unlisted_peers = true
+free_space_reserve_mb = 10.0
+max_associations_per_address = 32
+[work]
+workers = 1
+[cycle]
+expected_time_points = 2
+series_quiet_s = 1.5
+[registration]
+working_voxel_mm = 8.0
+samples = 5000
+iterations = 40
+[operation]
+health_port = {health}
+[delivery]
+poll_s = 0.3
+[[delivery.peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {pacs}
+objects = ["rtdose", "sr"]
+retry_delays_min = [0.02]
+{more}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningNode:
+    """`dicomnode serve` in a folder, and the PACS it delivers to."""
+
+    def __init__(self, folder: Path, database: str = "", more: str = "") -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pacs = DemoPacs(folder / "pacs")
+        self.port, self.health_port = free_port(), free_port()
+        self.config_path = folder / "config.toml"
+        text = CONFIG.format(
+            port=self.port, health=self.health_port, pacs=self.pacs.port, database=database, more=more
+        )
+        self.config_path.write_text(text, encoding="utf-8")
+        self.house: House = open_house(load(self.config_path))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "node.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dicomnode", "serve", "--config", str(self.config_path)],
+                stderr=log,
+                stdout=log,
+                start_new_session=True,
+            )
+        self.associate().release()
+
+    def stop(self) -> None:
+        """In order."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+
+    def kill(self) -> None:
+        """The whole node at once, as a power cut would."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+
+    def close(self) -> None:
+        self.stop()
+        self.pacs.close()
+        self.house.database.close()
+
+    def associate(self, timeout_s: float = 40.0) -> Any:
+        """An association with the receiver, waiting until it listens."""
+        entity = AE("TESTER")
+        for sop_class in ("1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128",
+                          "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.1.1"):  # fmt: skip
+            entity.add_requested_context(sop_class, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
+        deadline = time.monotonic() + timeout_s
+        while True:
+            association = entity.associate(
+                "127.0.0.1", self.port, ae_title="DICOMNODE", evt_handlers=[(evt.EVT_CONN_OPEN, no_delay)]
+            )
+            if association.is_established:
+                return association
+            assert time.monotonic() < deadline, (self.folder / "node.log").read_text()[-3000:]
+            time.sleep(0.2)
+
+    def send(self, files: Sequence[Path], change: Callable[[Any], None] = lambda _ds: None) -> None:
+        association = self.associate()
+        for path in files:
+            dataset = dcmread(path)
+            change(dataset)
+            status = association.send_c_store(dataset)
+            assert status.Status == 0, f"{path.name}: {status}"
+        association.release()
+
+    def cycles(self) -> list[dict[str, Any]]:
+        return cycle_rows(self.house)
+
+    def facts(self, number: int = 0) -> dict[str, Any]:
+        return cycle_facts(self.house, self.cycles()[number]["id"])
+
+    def wait(self, *states: str, number: int = 0, timeout_s: float = 120.0) -> dict[str, Any]:
+        """Until the cycle is in one of ``states``; returns everything about it."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            rows = self.cycles()
+            if len(rows) > number and rows[number]["state"] in states:
+                return self.facts(number)
+            time.sleep(0.2)
+        raise AssertionError(f"waited for {states}: {self.cycles()}; {self.log()[-2000:]}")
+
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A verb of the command line against this node."""
+        command = [sys.executable, "-m", "dicomnode", *arguments, "--config", str(self.config_path)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def no_delay(event: evt.Event) -> None:
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+@pytest.fixture(scope="session")
+def patient_files(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[Path]]:
+    """A small simulated patient: hours -> its files (NM, CT; SEG at 24 h)."""
+    patient = make_patient(7, size="small")
+    folder = tmp_path_factory.mktemp("patient")
+    hours = (4.0, 24.0, 72.0)
+    files = write_dicom(patient, [scan(patient, h, seed=7) for h in hours], folder)
+    return {h: [f for f in files if f.parent.name.endswith(f"_{h:g}h")] for h in hours}
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[RunningNode]:
+    running = RunningNode(tmp_path / "node")
+    running.start()
+    yield running
+    running.close()
