@@ -152,8 +152,8 @@ class Association:
         self._caller = replace(self._caller, calling_ae=proposal.calling_ae, called_ae=proposal.called_ae)
         rejection = self._rejection(proposal)
         if rejection is not None:
-            self._wire.send(reject(rejection.result, rejection.source, rejection.reason))
             self._tell("association-refused", rejection.sentence)
+            self._wire.send(reject(rejection.result, rejection.source, rejection.reason))
             return False
         accepted, self._contexts = accept(proposal, self._settings.max_pdu_bytes)
         self._peer_max_pdu_bytes = proposal.max_pdu_bytes

@@ -129,7 +129,7 @@ class Reporter:
         peer = _reachable(caller, self._settings)
         if peer is None:
             self._desk.tell(
-                "commitment-failed", caller, "it has released and has no commitment_host configured"
+                "commitment-failed", caller, "it has released and has no commitment_host"
             )
         elif not self._places.acquire(blocking=False):
             self._desk.tell("commitment-failed", caller, "too many reports wait for their requestors")
@@ -183,7 +183,7 @@ def send_report(report: Report, peer: PeerSettings, settings: ReceiveSettings) -
     return "Status" in status and status.Status == 0
 
 
-def _client_tls(settings: ReceiveSettings) -> tuple[ssl.SSLContext, str] | None:
+def _client_tls(settings: ReceiveSettings) -> tuple[ssl.SSLContext, None] | None:
     if settings.tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -191,7 +191,7 @@ def _client_tls(settings: ReceiveSettings) -> tuple[ssl.SSLContext, str] | None:
     context.check_hostname = False  # peers are known by address and certificate authority
     context.load_cert_chain(settings.tls.certificate, settings.tls.key)
     context.load_verify_locations(settings.tls.ca)
-    return context, ""
+    return context, None
 
 
 def quiet_pynetdicom() -> None:

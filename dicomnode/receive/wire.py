@@ -27,6 +27,7 @@ _HEADER_BYTES = 6
 _PDU_SLACK_BYTES = 12
 """Some senders do not count the PDU or PDV header into the maximum length (PS3.8 D.1)."""
 _HANG_UP_S = 1.0
+_HANG_UP_CHUNKS = 64
 _CHUNK_BYTES = 65536
 _MAX_ABORT_WAIT_S = 2.0
 
@@ -70,15 +71,20 @@ class Pace:
     def patience_s(self) -> float:
         """Seconds the next read may wait. Raises ``PeerMisbehaved`` for a peer that is too slow."""
         elapsed_s = time.monotonic() - self._began
-        left_s = self._deadline_s - elapsed_s
-        if left_s <= 0:
-            raise PeerMisbehaved("too-slow", f"what it began was not complete after {self._deadline_s:g} s")
+        left_s = self.left_s()
         rate = self.received_bytes / elapsed_s if elapsed_s > self._stall_s else float("inf")
         if rate < self._minimum_bytes_per_s:
             raise PeerMisbehaved(
                 "too-slow", f"sends {rate:.0f} bytes/s where {self._minimum_bytes_per_s:g} are the minimum"
             )
         return min(self._stall_s, left_s)
+
+    def left_s(self) -> float:
+        """Seconds to the deadline. Raises ``PeerMisbehaved`` where it has passed."""
+        left_s = self._began + self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise PeerMisbehaved("too-slow", f"what it began was not complete after {self._deadline_s:g} s")
+        return left_s
 
 
 class Wire:
@@ -102,6 +108,7 @@ class Wire:
             self._socket = secured
             secured.do_handshake()
         except OSError as error:
+            self._socket.close()  # an abort would begin another handshake
             reason = getattr(error, "reason", None) or type(error).__name__
             raise PeerMisbehaved("tls-failed", f"TLS handshake failed: {reason}") from error
         return secured
@@ -141,8 +148,8 @@ class Wire:
         until = time.monotonic() + _HANG_UP_S
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            while (left_s := until - time.monotonic()) > 0:
-                self._socket.settimeout(left_s)
+            for _chunk in range(_HANG_UP_CHUNKS):
+                self._socket.settimeout(max(until - time.monotonic(), 0.001))
                 if not self._socket.recv(_CHUNK_BYTES):
                     break
         self._socket.close()
@@ -182,6 +189,8 @@ class Wire:
             self._socket.settimeout(wait_s)
             count = self._socket.recv_into(view)
         except TimeoutError as error:
+            if self._pace is not None:
+                self._pace.left_s()
             raise PeerMisbehaved("too-slow", f"sent nothing for {wait_s:.1f} s") from error
         except OSError as error:
             raise PeerGone(f"connection failed ({type(error).__name__})") from error

@@ -67,7 +67,7 @@ def test_half_association_requests_give_way_and_are_dropped(serve, raw, good_pee
 
 
 def test_an_association_request_that_trickles_ends_at_the_deadline(serve, raw, good_peer):
-    server, peer = serve(), None
+    server = serve()
     peer = raw(server.port)
     began = time.monotonic()
     ended = threading.Event()
@@ -90,9 +90,11 @@ def test_an_object_that_trickles_falls_below_the_minimum_rate(serve, raw, good_p
     ended = threading.Event()
     threading.Thread(target=lambda: (peer.ending(), ended.set()), daemon=True).start()
     began = time.monotonic()
-    while not ended.wait(0.2) and time.monotonic() - began < 8:
+    for byte in peer.store(UID, bytes(5000)):
+        if ended.wait(0.2):
+            break
         try:
-            peer.socket.send(peer.store(UID, bytes(5000))[:1] if time.monotonic() - began < 0.1 else b"\0")
+            peer.socket.send(bytes([byte]))
         except OSError:
             break
     assert time.monotonic() - began < FREED_S
@@ -137,7 +139,7 @@ def test_a_huge_pdu_is_refused_before_memory_is_taken(serve, raw, good_peer, ann
 
 
 def test_a_huge_association_request_is_refused(serve, raw):
-    server, peer = serve(), None
+    server = serve()
     peer = raw(server.port)
     peer.socket.sendall(struct.pack(">BxL", 1, 0xFFFFFFFF) + bytes(1000))
     assert peer.ending() in ("abort", "closed")
@@ -179,12 +181,12 @@ def test_pipelined_objects_wait_in_the_senders_buffers(serve, raw, good_peer):
 
 
 def test_a_peer_that_never_reads_its_answers_loses_its_connection(serve, raw, good_peer):
-    server, peer = serve(), None
+    server = serve()
     peer = raw(server.port)
     peer.associate()
     echo = peer.pdata(peer.command(class_="1.2.840.10008.1.1", field=0x30, message=1, data=0x101), 3)
-    with pytest.raises(OSError, match=r"reset|[Bb]roken pipe|timed out"):
-        for _ in range(100_000):
+    with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+        while True:
             peer.socket.sendall(echo * 50)
     good_peer(server)
     freed(server, 8)
@@ -193,22 +195,23 @@ def test_a_peer_that_never_reads_its_answers_loses_its_connection(serve, raw, go
 BAD_UIDS = ["../../etc/x", "1.2.3/../../x", "", "1..2", ".1", "1.2.", "a.b", "1" * 65, "1.2\n3", "1.2;x"]
 
 
-@pytest.mark.parametrize("uid", BAD_UIDS)
-def test_a_malformed_uid_is_answered_and_reaches_no_path(serve, raw, uid):
+def test_malformed_uids_are_answered_and_reach_no_path(serve, raw):
     server = serve()
     peer = raw(server.port)
     peer.associate()
-    peer.socket.sendall(peer.store(uid, b"x" * 100))
-    assert peer.status() == 0xA900
+    for uid in BAD_UIDS:
+        peer.socket.sendall(peer.store(uid, b"x" * 100))
+        assert peer.status() == 0xA900, uid
     peer.socket.sendall(peer.store("1.2.3", b"x" * 100, message=2))
     assert peer.status() == 0x0000
     assert len(server.files()) == 1
     assert server.left_overs() == []
-    assert server.incidents()["malformed"] == "SOP Instance UID of the command is not a UID"
+    [(count,)] = server.rows("SELECT COUNT(*) FROM incidents WHERE kind = 'malformed'")
+    assert count == len(BAD_UIDS)
 
 
 def test_another_class_than_the_contexts_is_answered(serve, raw):
-    server, peer = serve(), None
+    server = serve()
     peer = raw(server.port)
     peer.associate()
     nm, mr = "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.4"
@@ -220,7 +223,7 @@ def test_another_class_than_the_contexts_is_answered(serve, raw):
 
 
 def test_an_object_without_data_set_is_answered(serve, raw):
-    server, peer = serve(), None
+    server = serve()
     peer = raw(server.port)
     peer.associate()
     command = peer.command(class_="1.2.840.10008.5.1.4.1.1.2", field=1, message=1, data=0x101, uid="1.2.3")
@@ -232,7 +235,7 @@ def test_an_object_without_data_set_is_answered(serve, raw):
 
 
 def test_an_unknown_operation_is_answered(serve, raw):
-    server, peer = serve(), None
+    server = serve()
     peer = raw(server.port)
     peer.associate()
     peer.socket.sendall(
@@ -263,16 +266,17 @@ GARBAGE = {
 }
 
 
-@pytest.mark.parametrize("name", GARBAGE)
-def test_garbage_is_aborted_and_recorded(serve, raw, good_peer, name):
-    server, peer = serve(), None
-    peer = raw(server.port)
-    peer.socket.sendall(GARBAGE[name])
-    peer.socket.shutdown(socket.SHUT_WR)
-    assert peer.ending() in ("abort", "closed")
-    good_peer(server)
+def test_garbage_is_aborted_and_recorded(serve, raw, good_peer):
+    server = serve()
+    for name, garbage in GARBAGE.items():
+        peer = raw(server.port)
+        peer.socket.sendall(garbage)
+        peer.socket.shutdown(socket.SHUT_WR)
+        assert peer.ending() in ("abort", "closed"), name
+        good_peer(server)
     freed(server)
-    assert {"malformed", "aborted", "over-limit"} & server.incidents().keys()
+    assert server.incidents().keys() == {"malformed"}
+    assert server.health()["incidents"] == len(GARBAGE)
 
 
 BAD_DATA = {
@@ -288,15 +292,16 @@ BAD_DATA = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_DATA)
-def test_broken_messages_end_the_association(serve, raw, good_peer, name):
-    server, peer = serve(), None
-    peer = raw(server.port)
-    peer.associate()
-    peer.socket.sendall(BAD_DATA[name])
-    assert peer.ending() == "abort"
+def test_broken_messages_end_the_association(serve, raw, good_peer):
+    server = serve()
+    for name, data in BAD_DATA.items():
+        peer = raw(server.port)
+        peer.associate()
+        peer.socket.sendall(data)
+        assert peer.ending() == "abort", name
+        peer.socket.close()
     good_peer(server)
-    assert "malformed" in server.incidents()
+    assert server.health()["incidents"] == len(BAD_DATA)
 
 
 def test_a_dropped_sender_leaves_no_temporary(serve, raw):
@@ -345,8 +350,7 @@ def test_many_alike_incidents_are_told_once(serve, raw):
     server = serve()
     for _ in range(20):
         peer = raw(server.port)
-        peer.socket.sendall(peer.associate_request(called := "1.2.840.10008.5.1.4.1.1.2", "WRONG"))
-        assert called
+        peer.socket.sendall(peer.associate_request("1.2.840.10008.5.1.4.1.1.2", "WRONG"))
         assert peer.read_pdu() == (3, b"\0\1\1\7")
     assert server.rows("SELECT kind, COUNT(*) FROM incidents GROUP BY kind") == [("association-refused", 1)]
     assert server.health()["incidents"] == 20

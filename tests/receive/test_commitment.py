@@ -1,0 +1,117 @@
+"""Storage commitment: promised only for what is there."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import time
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, generate_uid
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+WELL_KNOWN = "1.2.840.10008.1.20.1.1"
+
+
+def request_for(*uids):
+    information = Dataset()
+    information.TransactionUID = generate_uid()
+    information.ReferencedSOPSequence = []
+    for uid in uids:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, uid
+        information.ReferencedSOPSequence.append(item)
+    return information
+
+
+@pytest.fixture
+def requestor():
+    """Asks for commitment; reports that come on the same association or to a port of its own."""
+    reports = queue.Queue()
+
+    def take(event):
+        reports.put((event.request.EventTypeID, event.event_information))
+        return 0x0000, None
+
+    ae = AE("GOOD")
+    ae.add_requested_context(StorageCommitmentPushModel)
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
+
+    def ask(port, information, *, stay, action=1):
+        association = ae.associate(
+            "127.0.0.1", port, ae_title="NODE", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)]
+        )
+        assert association.is_established
+        status, _reply = association.send_n_action(information, action, StorageCommitmentPushModel, WELL_KNOWN)
+        if stay:
+            time.sleep(1.2)
+        association.release()
+        return status.Status
+
+    yield ask, reports, server.socket.getsockname()[1]
+    server.shutdown()
+
+
+def uids(sequence):
+    return [str(item.ReferencedSOPInstanceUID) for item in sequence]
+
+
+def test_the_report_comes_on_the_same_association_while_it_is_open(serve, ct, send, requestor):
+    ask, reports, _port = requestor
+    server, image = serve(), ct()
+    send(server.port, image)
+    information = request_for(image.SOPInstanceUID)
+    assert ask(server.port, information, stay=True) == 0
+    event_type, report = reports.get(timeout=3)
+    assert event_type == 1
+    assert report.TransactionUID == information.TransactionUID
+    assert uids(report.ReferencedSOPSequence) == [image.SOPInstanceUID]
+    assert server.incidents() == {}
+
+
+def test_what_is_not_there_is_reported_as_failed_on_a_new_association(serve, ct, send, requestor):
+    ask, reports, port = requestor
+    listed = {"ae_title": "GOOD", "addresses": ["127.0.0.1"]}
+    server = serve(peers=[listed | {"commitment_host": "127.0.0.1", "commitment_port": port}])
+    here, lost, never = ct(), ct(), generate_uid()
+    send(server.port, here, lost)
+    [(digest,)] = server.rows(f"SELECT file FROM arrivals WHERE uid = '{lost.SOPInstanceUID}'")
+    (server.root / "store" / digest[:2] / digest).unlink()
+    assert ask(server.port, request_for(here.SOPInstanceUID, lost.SOPInstanceUID, never), stay=False) == 0
+    event_type, report = reports.get(timeout=5)
+    assert event_type == 2
+    assert uids(report.ReferencedSOPSequence) == [here.SOPInstanceUID]
+    assert uids(report.FailedSOPSequence) == [lost.SOPInstanceUID, never]
+    assert {item.FailureReason for item in report.FailedSOPSequence} == {0x0112}
+
+
+def test_a_report_that_nobody_takes_is_an_incident(serve, requestor):
+    ask, _reports, _port = requestor
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    listed = {"ae_title": "GOOD", "addresses": ["127.0.0.1"], "commitment_host": "127.0.0.1"}
+    server = serve(peers=[listed | {"commitment_port": port}], commitment_attempts=2, commitment_retry_s=0.1)
+    assert ask(server.port, request_for(generate_uid()), stay=False) == 0
+    server.wait(lambda health: health["incidents"] == 1)
+    assert server.incidents()["commitment-failed"] == f"the report could not be delivered to 127.0.0.1:{port}"
+
+
+def test_a_requestor_without_configured_host_is_an_incident_if_it_leaves(serve, requestor):
+    ask, _reports, _port = requestor
+    server = serve()
+    assert ask(server.port, request_for(generate_uid()), stay=False) == 0
+    server.wait(lambda health: health["incidents"] == 1)
+    assert server.incidents()["commitment-failed"] == "it has released and has no commitment_host"
+
+
+@pytest.mark.parametrize("lacking", ["TransactionUID", "ReferencedSOPSequence"])
+def test_a_request_that_lacks_something_is_refused(serve, requestor, lacking):
+    ask, _reports, _port = requestor
+    server = serve()
+    information = request_for(generate_uid())
+    del information[lacking]
+    assert ask(server.port, information, stay=False) == 0x0110
+    assert ask(server.port, request_for(generate_uid()), stay=False, action=7) == 0x0123
