@@ -115,9 +115,7 @@ def _take_activity(event: _Event, concept: str, measured: Attributes) -> None:
     event.activity[concept] = number * _MBQ[unit]
 
 
-def _administration(
-    event: _Event, clock: Clock, uid: str
-) -> tuple[Administration, tuple[Finding, ...]]:
+def _administration(event: _Event, clock: Clock, uid: str) -> tuple[Administration, tuple[Finding, ...]]:
     if event.unit_faults:
         raise Refused(
             "the administered activity is in an unknown unit", attribute="MeasurementUnitsCodeSequence",
@@ -129,7 +127,11 @@ def _administration(
     if start.at is None or activity is None or len(event.nuclides) != 1:
         lacking = [
             name
-            for name, there in (("start", start.at), ("activity", activity), ("nuclide", len(event.nuclides) == 1))
+            for name, there in (
+                ("start", start.at),
+                ("activity", activity),
+                ("nuclide", len(event.nuclides) == 1),
+            )
             if not there
         ]
         raise MissingAttribute(
@@ -155,12 +157,16 @@ def _net_activity(event: _Event, findings: list[Finding], uid: str) -> float | N
             "the report gives the activity measured before and after, not the administered activity; their "
             "difference is used without correction for decay between the two measurements"
         )
-        findings.append(Finding("activity-from-syringe", Severity.WARNING, sentence, activity, None, "MBq", uid))
+        findings.append(
+            Finding("activity-from-syringe", Severity.WARNING, sentence, activity, None, "MBq", uid)
+        )
     if activity is None or activity <= 0:
         return None
     low, high = PLAUSIBLE_MBQ
     if not low <= activity <= high:
-        sentence = f"the reported activity, {activity:g} MBq, is implausible: confirm with `dicomnode administer`"
+        sentence = (
+            f"the reported activity, {activity:g} MBq, is implausible: confirm with `dicomnode administer`"
+        )
         findings.append(
             Finding("administered-activity-unit", Severity.HOLD, sentence, activity, high, "MBq", uid)
         )

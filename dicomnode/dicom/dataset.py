@@ -161,14 +161,18 @@ class Attributes:
 
 
 def _many(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) and not hasattr(value, "components")
+    return (
+        hasattr(value, "__iter__")
+        and not isinstance(value, (str, bytes))
+        and not hasattr(value, "components")
+    )
 
 
 def open_object(path: Path, *, pixels: bool) -> Attributes:
     """Parse one file.
 
-    Raises OSError where the file cannot be read, Refused for what is no DICOM file or cannot be parsed, Unsupported for the deflated transfer
-    syntax, which is not even unpacked: 600 KB of it may become 600 MB.
+    Raises OSError where the file cannot be read, Refused for what is no DICOM file or cannot be parsed,
+    Unsupported for the deflated transfer syntax, which is not even unpacked: 600 KB of it may become 600 MB.
     """
     name = path.name
     try:

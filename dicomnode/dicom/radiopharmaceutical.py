@@ -52,8 +52,7 @@ def read_injected(obj: Attributes, clock: Clock) -> Injected:
     return Injected(
         nuclide,
         item.number("RadionuclideHalfLife"),
-        item.text("Radiopharmaceutical")
-        or item.first("RadiopharmaceuticalCodeSequence").text("CodeMeaning"),
+        item.text("Radiopharmaceutical") or item.first("RadiopharmaceuticalCodeSequence").text("CodeMeaning"),
         activity,
         start.at,
         about_nuclide + about_activity + start.findings,
@@ -99,11 +98,11 @@ def administered_mbq(
     if low <= as_written <= high:
         return as_written, ()
     unit, other = ("Bq", "MBq") if in_bq else ("MBq", "Bq")
-    head = f"RadionuclideTotalDose is {stated:g}, in {unit} by its SOP class: {as_written:g} MBq is implausible"
+    head = (
+        f"RadionuclideTotalDose is {stated:g}, in {unit} by its SOP class: {as_written:g} MBq is implausible"
+    )
     if low <= otherwise <= high:
-        sentence = (
-            f"{head}; read in {other} it is {otherwise:g} MBq: confirm the activity with `dicomnode administer`"
-        )
+        sentence = f"{head}; read in {other} it is {otherwise:g} MBq: confirm it with `dicomnode administer`"
     else:
         otherwise, sentence = 0.0, f"{head}: state the activity with `dicomnode administer`"
     finding = Finding(
@@ -127,7 +126,9 @@ def administered_at(item: Attributes, clock: Clock, uid: str) -> Instant:
             "the administration is stated as a time of day without a date (RadiopharmaceuticalStartTime); it "
             "is not used: give date and time with `dicomnode administer` or `[[administration]]`"
         )
-        return Instant(None, (Finding("administration-without-date", Severity.WARNING, sentence, subject=uid),))
+        return Instant(
+            None, (Finding("administration-without-date", Severity.WARNING, sentence, subject=uid),)
+        )
     again = instant(f"{start.at:%Y%m%d}", clock_time, clock).at
     apart = abs((again - start.at).total_seconds()) if again else 0.0
     if apart <= 60.0:
@@ -159,8 +160,8 @@ def acquired_at(obj: Attributes, clock: Clock) -> Instant:
     if series.at is None:
         return series
     sentence = (
-        "the object states no acquisition date and time; SeriesDate and SeriesTime are used, which processing "
-        "may have rewritten: check the time of the acquisition"
+        "the object states no acquisition date and time; SeriesDate and SeriesTime are used, which "
+        "processing may have rewritten: check the time of the acquisition"
     )
     finding = Finding("acquisition-time-from-series", Severity.WARNING, sentence, subject=uid)
     return Instant(series.at, (*series.findings, finding))
@@ -170,5 +171,6 @@ def _first_frame(obj: Attributes, clock: Clock) -> Instant:
     """The earliest FrameAcquisitionDateTime of an enhanced object."""
     frames = obj.items("PerFrameFunctionalGroupsSequence")
     texts = {f.first("FrameContentSequence").text("FrameAcquisitionDateTime") for f in frames}
-    instants = [i for text in texts if (i := instant_of(text, clock, obj.uid)).at is not None]
-    return min(instants, key=lambda i: i.at or datetime.max, default=Instant(None))
+    read = (instant_of(text, clock, obj.uid) for text in texts)
+    instants = [(i.at.timestamp(), i) for i in read if i.at is not None]
+    return min(instants, key=lambda pair: pair[0])[1] if instants else Instant(None)

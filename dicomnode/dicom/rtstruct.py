@@ -158,7 +158,7 @@ def _about_gaps(roi: Roi, gaps: Float, usual: float) -> tuple[Finding, ...]:
     if not wide:
         return ()
     sentence = (
-        f"ROI {roi.number} has {wide} gap{'s' if wide > 1 else ''} of up to {gaps.max():.1f} mm between contour "
-        f"planes {usual:.1f} mm apart; they were left open: check whether a slice lacks its contour"
+        f"ROI {roi.number} has {wide} gap{'s' if wide > 1 else ''} of up to {gaps.max():.1f} mm between "
+        f"contour planes {usual:.1f} mm apart; they were left open: check whether a slice lacks its contour"
     )
     return (Finding("contour-gap", Severity.WARNING, sentence, float(gaps.max()), usual, "mm"),)

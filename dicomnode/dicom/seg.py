@@ -81,7 +81,9 @@ def _owner(frame: Frame, obj: Attributes) -> int:
     number = frame.group("SegmentIdentificationSequence").integer("ReferencedSegmentNumber")
     if number is None:
         raise MissingAttribute(
-            "a frame does not say to which segment it belongs", attribute="ReferencedSegmentNumber", uid=obj.uid
+            "a frame does not say to which segment it belongs",
+            attribute="ReferencedSegmentNumber",
+            uid=obj.uid,
         )
     return number
 

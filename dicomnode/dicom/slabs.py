@@ -22,7 +22,7 @@ SAMPLE_MM = 0.8
 MIN_SAMPLES, MAX_SAMPLES = 3, 8
 """... with at least and at most so many points along each axis."""
 GAP = 1.5
-"""Planes further apart than this many usual distances are not joined: the slice between is not the region's."""
+"""Planes further apart than this many usual distances are not joined: what lies between is not the region's."""
 
 Float = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -60,8 +60,8 @@ class Slabs:
         if not len(slabs):
             return np.zeros((0, 3))
         origin = self.origin_mm @ self.axes
-        u = origin[0] + (np.array([columns.min(), columns.max()]) + [-0.5, 0.5]) * self.pixel_mm[0]
-        v = origin[1] + (np.array([rows.min(), rows.max()]) + [-0.5, 0.5]) * self.pixel_mm[1]
+        u = origin[0] + np.array([columns.min() - 0.5, columns.max() + 0.5]) * self.pixel_mm[0]
+        v = origin[1] + np.array([rows.min() - 0.5, rows.max() + 0.5]) * self.pixel_mm[1]
         n = self.lower_mm[slabs.min()], self.upper_mm[slabs.max()]
         return np.array([(a, b, c) for a in u for b in v for c in n]) @ self.axes.T
 
@@ -142,7 +142,9 @@ def _aligned_fill(slabs: Slabs, grid: Grid, box: Box, counts: list[int]) -> Floa
 
     def along(axis: int, index: Float) -> Float:
         direction = slabs.axes[:, axis]
-        return np.asarray(origin @ direction + index * grid.spacing_mm[axis] * (grid.axes[:, axis] @ direction))
+        return np.asarray(
+            origin @ direction + index * grid.spacing_mm[axis] * (grid.axes[:, axis] @ direction)
+        )
 
     columns = _pixel(slabs, along(0, _points(x0, x1, counts[0])), 0)
     rows = _pixel(slabs, along(1, _points(y0, y1, counts[1])), 1)
@@ -168,7 +170,9 @@ def _oblique_fill(slabs: Slabs, grid: Grid, box: Box, counts: list[int]) -> Floa
         for z in _points(k, k + 1, counts[2]):
             ijk = np.stack(np.broadcast_arrays(x[None, :], y[:, None], np.float64(z)), axis=-1)
             uvn = grid.to_patient_mm(ijk) @ slabs.axes
-            hit = masks[_slab(slabs, uvn[..., 2]), _pixel(slabs, uvn[..., 1], 1), _pixel(slabs, uvn[..., 0], 0)]
+            hit = masks[
+                _slab(slabs, uvn[..., 2]), _pixel(slabs, uvn[..., 1], 1), _pixel(slabs, uvn[..., 0], 0)
+            ]
             blocks = hit.reshape(y1 - y0, counts[1], x1 - x0, counts[0])
             fill[k - z0] += blocks.mean(axis=(1, 3)) / counts[2]
     return fill

@@ -139,9 +139,7 @@ def _empty(name: str, why: str, uid: str) -> Finding:
 
 
 def _lost(name: str, volume_ml: float, uid: str) -> Finding:
-    sentence = (
-        f"region {name} ({volume_ml:.2f} mL) fills no voxel of the grid by half: it lies outside or is too small"
-    )
+    sentence = f"region {name} ({volume_ml:.2f} mL) half-fills no voxel: it lies off the grid or is too small"
     return Finding("region-left-out", Severity.WARNING, sentence, volume_ml, None, "mL", uid)
 
 
@@ -151,6 +149,8 @@ def _volumes(name: str, before_ml: float, after_ml: float, uid: str) -> Finding:
     loud = apart > VOLUME_LIMIT * before_ml and apart > SMALL_ML
     sentence = f"region {name}: {before_ml:.2f} mL as drawn, {after_ml:.2f} mL on the grid"
     if loud:
-        sentence += ": the grid is too coarse for it, or it reaches beyond the volume; judge its dose with care"
+        sentence += (
+            ": the grid is too coarse for it, or it reaches beyond the volume; judge its dose with care"
+        )
     severity = Severity.WARNING if loud else Severity.NOTE
     return Finding("region-volume", severity, sentence, after_ml, before_ml, "mL", uid)

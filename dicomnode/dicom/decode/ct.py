@@ -41,8 +41,8 @@ def read_ct(paths: Sequence[Path]) -> tuple[HuMap, tuple[Finding, ...]]:
     slices = [s for obj in objects for s in _slices(obj)]
     if len(slices) < MIN_SLICES:
         raise Inconsistent(
-            f"{len(slices)} slices make no volume (at least {MIN_SLICES})", attribute="NumberOfFrames", uid=uid,
-            remedy="Send the series again, whole",
+            f"{len(slices)} slices make no volume (at least {MIN_SLICES})",
+            attribute="NumberOfFrames", uid=uid, remedy="Send the series again, whole",
         )  # fmt: skip
     grid, order, about_grid = stack([plane for plane, _ in slices], matrix(objects[0]), uid)
     return HuMap(grid, np.stack([slices[i][1] for i in order])), findings + about_grid
@@ -64,7 +64,9 @@ def _images(objects: list[Attributes]) -> tuple[list[Attributes], tuple[Finding,
     if not dropped:
         return images, ()
     sentence = f"{dropped} localiser image{'s were' if dropped > 1 else ' was'} left out of the CT series"
-    return images, (Finding("localiser", Severity.NOTE, sentence, subject=images[0].text("SeriesInstanceUID")),)
+    return images, (
+        Finding("localiser", Severity.NOTE, sentence, subject=images[0].text("SeriesInstanceUID")),
+    )
 
 
 def _slices(obj: Attributes) -> list[Slice]:

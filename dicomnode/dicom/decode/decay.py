@@ -102,10 +102,12 @@ def decay_of(
             findings = _check_factors("ADMIN", slices, offsets, half_life_s, uid)
         return Decay("ADMIN", administered_at, "DecayCorrection ADMIN", ones, findings)
     sentence = (
-        'the series does not say to which instant it is decay-corrected (DecayCorrection): set '
+        "the series does not say to which instant it is decay-corrected (DecayCorrection): set "
         '`[[cycle.calibration]] decay_reference = "START"`, "ADMIN" or "NONE" for this camera'
     )
-    return Decay("", None, "not stated", ones, (Finding("decay-reference", Severity.HOLD, sentence, subject=uid),))
+    return Decay(
+        "", None, "not stated", ones, (Finding("decay-reference", Severity.HOLD, sentence, subject=uid),)
+    )
 
 
 def frame_factor(rate_per_s: float, duration_s: float) -> float:
@@ -162,8 +164,8 @@ def _check_factors(
     if worst <= FACTOR_LIMIT:
         return ()
     sentence = (
-        f"DecayCorrection says {label}, for which a DecayFactor of {wanted:.4f} is expected, but {stated:.4f} is "
-        f"stated; find out to which instant this camera corrects and settle it with "
+        f"DecayCorrection says {label}, for which a DecayFactor of {wanted:.4f} is expected, but {stated:.4f} "
+        f"is stated; find out to which instant this camera corrects and settle it with "
         f'`[[cycle.calibration]] decay_reference = "START"` (or "ADMIN", "NONE") for that camera'
     )
     rule = "decay-reference-contradiction"

@@ -48,7 +48,7 @@ class Frame:
 
 
 def frames_of(obj: Attributes) -> Iterator[Frame]:
-    """The frames, in the order of their pixels. Raises Inconsistent where groups and frames differ in number."""
+    """The frames, in the order of their pixels. Raises Inconsistent where groups are missing."""
     shared = obj.first("SharedFunctionalGroupsSequence")
     per_frame = obj.items("PerFrameFunctionalGroupsSequence")
     if len(per_frame) != frame_count(obj):
@@ -69,15 +69,15 @@ def read_enhanced_pet(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
             "the object does not say when it was acquired", attribute="AcquisitionDateTime", uid=obj.uid,
             remedy="Without it no time-activity curve can be made: export it with its dates",
         )  # fmt: skip
-    slices = [
-        _slice(obj, frame, stored[k], clock, base.at) for k, frame in enumerate(frames_of(obj))
-    ]
+    slices = [_slice(obj, frame, stored[k], clock, base.at) for k, frame in enumerate(frames_of(obj))]
     injected = read_injected(obj, clock)
     decay = _decay(obj, slices, clock, injected)
     return assemble(obj, slices, matrix(obj), decay, injected, base.findings)
 
 
-def _slice(obj: Attributes, frame: Frame, stored: npt.NDArray[np.signedinteger], clock: Clock, base: datetime) -> PetSlice:
+def _slice(
+    obj: Attributes, frame: Frame, stored: npt.NDArray[np.signedinteger], clock: Clock, base: datetime
+) -> PetSlice:
     content = frame.group("FrameContentSequence")
     mappings = frame.items("RealWorldValueMappingSequence") or obj.items("RealWorldValueMappingSequence")
     units = obj.text("Units") or _converted(frame, "Units")

@@ -46,7 +46,9 @@ def pixel_bytes(obj: Attributes, bits: int) -> bytes:
     rows, columns = matrix(obj)
     voxels = rows * columns * frame_count(obj)
     if voxels > MAX_VOXELS:
-        raise Unsupported("the image is larger than any volume", attribute="Rows", value=str(voxels), uid=obj.uid)
+        raise Unsupported(
+            "the image is larger than any volume", attribute="Rows", value=str(voxels), uid=obj.uid
+        )
     data = obj.value("PixelData")
     if not isinstance(data, bytes) or not data:
         raise MissingAttribute(
@@ -57,7 +59,8 @@ def pixel_bytes(obj: Attributes, bits: int) -> bytes:
     if len(data) not in (expected, expected + expected % 2):
         raise Inconsistent(
             f"the object holds {len(data)} bytes of pixels where its matrix needs {expected}",
-            attribute="PixelData", uid=obj.uid, remedy="It is truncated or its header is wrong: send it again",
+            attribute="PixelData", uid=obj.uid,
+            remedy="It is truncated or its header is wrong: send it again",
         )  # fmt: skip
     return data[:expected]
 

@@ -42,7 +42,14 @@ def read_pet(objects: Sequence[Attributes], zone: ZoneInfo) -> EmissionVolume:
     """
     objects = list(objects)
     first, uid = objects[0], objects[0].text("SeriesInstanceUID")
-    for keyword in ("SeriesInstanceUID", "FrameOfReferenceUID", "Rows", "Columns", "Units", "DecayCorrection"):
+    for keyword in (
+        "SeriesInstanceUID",
+        "FrameOfReferenceUID",
+        "Rows",
+        "Columns",
+        "Units",
+        "DecayCorrection",
+    ):
         one_value(objects, keyword)
     _refuse_partial(objects, uid)
     clock = clock_of(first, zone)
@@ -72,7 +79,9 @@ def assemble(
     uid = obj.text("SeriesInstanceUID")
     units = {s.unit for s in slices}
     if len(units) > 1:
-        raise Inconsistent("slices of one series differ in unit", attribute="Units", value=str(units), uid=uid)
+        raise Inconsistent(
+            "slices of one series differ in unit", attribute="Units", value=str(units), uid=uid
+        )
     grid, order, about_grid = stack([s.plane for s in slices], shape, uid)
     values = np.stack([slices[i].values * np.float32(decay.factors[i]) for i in order])
     times = [s.times for s in slices]
@@ -150,5 +159,7 @@ def _about_correction(obj: Attributes) -> tuple[Finding, ...]:
     corrected = {value.upper() for value in obj.texts("CorrectedImage")}
     if not corrected or "SCAT" in corrected:
         return ()
-    sentence = "the series is not corrected for scatter (CorrectedImage has no SCAT): activity is overestimated"
+    sentence = (
+        "the series is not corrected for scatter (CorrectedImage has no SCAT): activity is overestimated"
+    )
     return (Finding("no-scatter-correction", Severity.WARNING, sentence, subject=obj.uid),)
