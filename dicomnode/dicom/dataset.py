@@ -171,8 +171,8 @@ def _many(value: Any) -> bool:
 def open_object(path: Path, *, pixels: bool) -> Attributes:
     """Parse one file.
 
-    Raises OSError where the file cannot be read, Refused for what is no DICOM file or cannot be parsed, Unsupported for the deflated transfer
-    syntax, which is not even unpacked: 600 KB of it may become 600 MB.
+    Raises OSError where the file cannot be read, Refused for what is no DICOM file or cannot be parsed,
+    Unsupported for the deflated transfer syntax, which is not even unpacked: 600 KB of it may become 600 MB.
     """
     name = path.name
     try:

@@ -91,9 +91,8 @@ def role_of(obj: Attributes) -> tuple[Role, str]:
     kind = obj.text("SOPClassUID")
     role, because = _role_of_class(obj, kind)
     if role is not Role.UNUSED and obj.transfer_syntax not in NATIVE:
-        return Role.UNUSED, (
-            f"it is in transfer syntax {obj.transfer_syntax or 'unknown'}; send it uncompressed, little endian"
-        )
+        syntax = obj.transfer_syntax or "unknown"
+        return Role.UNUSED, f"it is in transfer syntax {syntax}; send it uncompressed, little endian"
     return role, because
 
 

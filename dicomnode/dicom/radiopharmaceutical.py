@@ -102,7 +102,7 @@ def administered_mbq(
         f"RadionuclideTotalDose is {stated:g}, in {unit} by its SOP class: {as_written:g} MBq is implausible"
     )
     if low <= otherwise <= high:
-        sentence = f"{head}; read in {other} it is {otherwise:g} MBq: confirm the activity with `dicomnode administer`"
+        sentence = f"{head}; read in {other} it is {otherwise:g} MBq: confirm it with `dicomnode administer`"
     else:
         otherwise, sentence = 0.0, f"{head}: state the activity with `dicomnode administer`"
     finding = Finding(
@@ -160,8 +160,8 @@ def acquired_at(obj: Attributes, clock: Clock) -> Instant:
     if series.at is None:
         return series
     sentence = (
-        "the object states no acquisition date and time; SeriesDate and SeriesTime are used, which processing "
-        "may have rewritten: check the time of the acquisition"
+        "the object states no acquisition date and time; SeriesDate and SeriesTime are used, which "
+        "processing may have rewritten: check the time of the acquisition"
     )
     finding = Finding("acquisition-time-from-series", Severity.WARNING, sentence, subject=uid)
     return Instant(series.at, (*series.findings, finding))
@@ -171,5 +171,6 @@ def _first_frame(obj: Attributes, clock: Clock) -> Instant:
     """The earliest FrameAcquisitionDateTime of an enhanced object."""
     frames = obj.items("PerFrameFunctionalGroupsSequence")
     texts = {f.first("FrameContentSequence").text("FrameAcquisitionDateTime") for f in frames}
-    instants = [i for text in texts if (i := instant_of(text, clock, obj.uid)).at is not None]
-    return min(instants, key=lambda i: i.at or datetime.max, default=Instant(None))
+    read = (instant_of(text, clock, obj.uid) for text in texts)
+    instants = [(i.at.timestamp(), i) for i in read if i.at is not None]
+    return min(instants, key=lambda pair: pair[0])[1] if instants else Instant(None)

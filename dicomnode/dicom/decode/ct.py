@@ -41,8 +41,8 @@ def read_ct(paths: Sequence[Path]) -> tuple[HuMap, tuple[Finding, ...]]:
     slices = [s for obj in objects for s in _slices(obj)]
     if len(slices) < MIN_SLICES:
         raise Inconsistent(
-            f"{len(slices)} slices make no volume (at least {MIN_SLICES})", attribute="NumberOfFrames", uid=uid,
-            remedy="Send the series again, whole",
+            f"{len(slices)} slices make no volume (at least {MIN_SLICES})",
+            attribute="NumberOfFrames", uid=uid, remedy="Send the series again, whole",
         )  # fmt: skip
     grid, order, about_grid = stack([plane for plane, _ in slices], matrix(objects[0]), uid)
     return HuMap(grid, np.stack([slices[i][1] for i in order])), findings + about_grid

@@ -48,7 +48,7 @@ class Frame:
 
 
 def frames_of(obj: Attributes) -> Iterator[Frame]:
-    """The frames, in the order of their pixels. Raises Inconsistent where groups and frames differ in number."""
+    """The frames, in the order of their pixels. Raises Inconsistent where groups are missing."""
     shared = obj.first("SharedFunctionalGroupsSequence")
     per_frame = obj.items("PerFrameFunctionalGroupsSequence")
     if len(per_frame) != frame_count(obj):

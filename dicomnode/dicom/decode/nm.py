@@ -87,7 +87,8 @@ def slice_order(obj: Attributes) -> tuple[npt.NDArray[np.intp], tuple[Finding, .
     if slices[0] != 1:
         raise Unsupported(
             "the first frame is not slice 1, so it is ambiguous which end of the volume is stated",
-            attribute="SliceVector", value=f"{slices[0]:g}", uid=obj.uid, remedy="Export slices in ascending order",
+            attribute="SliceVector", value=f"{slices[0]:g}", uid=obj.uid,
+            remedy="Export slices in ascending order",
         )  # fmt: skip
     order = np.argsort(slices, kind="stable")
     if (order == np.arange(frames)).all():
@@ -140,8 +141,8 @@ def detector_plane(obj: Attributes) -> Plane:
         ):
             raise Inconsistent(
                 "the volume's position is stated twice, differently (detector items or top level)",
-                attribute="ImagePositionPatient", value=f"{planes[0].position} and {plane.position}", uid=obj.uid,
-                remedy="Have the sender write one position",
+                attribute="ImagePositionPatient", value=f"{planes[0].position} and {plane.position}",
+                uid=obj.uid, remedy="Have the sender write one position",
             )  # fmt: skip
     return planes[0]
 
@@ -159,8 +160,8 @@ def duration_s(obj: Attributes) -> tuple[float | None, tuple[Finding, ...]]:
             continue
         if arc and step and views == frame_count(obj) and abs(arc / step - views) > 1.0:
             sentence = (
-                f"the rotation states {views} views, which is the number of slices, but an arc of {arc:g} degrees "
-                f"in steps of {step:g}: the duration of the acquisition is unknown"
+                f"the rotation states {views} views, which is the number of slices, but an arc of {arc:g} "
+                f"degrees in steps of {step:g}: the duration of the acquisition is unknown"
             )
             return None, (Finding("acquisition-duration", Severity.WARNING, sentence, subject=obj.uid),)
         total += frame_ms * views / 1000.0

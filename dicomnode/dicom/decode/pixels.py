@@ -59,7 +59,8 @@ def pixel_bytes(obj: Attributes, bits: int) -> bytes:
     if len(data) not in (expected, expected + expected % 2):
         raise Inconsistent(
             f"the object holds {len(data)} bytes of pixels where its matrix needs {expected}",
-            attribute="PixelData", uid=obj.uid, remedy="It is truncated or its header is wrong: send it again",
+            attribute="PixelData", uid=obj.uid,
+            remedy="It is truncated or its header is wrong: send it again",
         )  # fmt: skip
     return data[:expected]
 

@@ -62,8 +62,8 @@ class Scaling:
         if not mapped.all():
             outside = int(stored[~mapped].max())
             raise Inconsistent(
-                f"{np.count_nonzero(~mapped)} voxels, up to the stored value {outside}, lie outside every range "
-                f"of the real world value mapping", attribute="RealWorldValueMappingSequence", uid=uid,
+                f"{np.count_nonzero(~mapped)} voxels, up to the stored value {outside}, lie outside every "
+                f"range of the real world value mapping", attribute="RealWorldValueMappingSequence", uid=uid,
             )  # fmt: skip
         return values.astype(np.float32)
 

@@ -77,7 +77,7 @@ def axes(orientation: Sequence[float], uid: str) -> tuple[Vector, Vector, Vector
     row = row / lengths[0]
     column = column - (column @ row) * row
     column = column / np.linalg.norm(column)
-    return row, column, np.cross(row, column)
+    return row + 0.0, column + 0.0, np.cross(row, column) + 0.0  # + 0.0: no negative zeros
 
 
 def stack(
@@ -122,7 +122,7 @@ def _step(along: Vector, uid: str) -> tuple[float, tuple[Finding, ...]]:
         raise Inconsistent(
             f"two slices lie in one place ({where:.2f} mm along the normal)",
             attribute="ImagePositionPatient", uid=uid,
-            remedy="Two reconstructions or phases share one series: send the wanted one as a series of its own",
+            remedy="Two reconstructions or phases share one series: send the wanted one on its own",
         )  # fmt: skip
     step = float(along[-1] - along[0]) / (len(along) - 1)
     off = float(np.abs(along - np.linspace(along[0], along[-1], len(along))).max())
