@@ -16,7 +16,7 @@ AT_BOUND = 1e-6
 
 
 MOST_EVALUATIONS = 1000
-"""A model with more parameters than the scans determine creeps along a valley; it is given up after so many."""
+"""A model with more parameters than the scans determine creeps along a valley; given up after so many."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,7 +172,7 @@ def test_rising_activity_is_recognised(activity, shape):
 
 
 def test_uptake_is_never_fitted_with_a_falling_curve():
-    """50, 100, 60, 20: mono-exponential is refused; the uptake model has 3 parameters and 4 points, and is used."""
+    """50, 100, 60, 20: mono-exponential is refused; the uptake model (3 parameters, 4 points) is used."""
     curve = measured(HOURS, (50, 100, 60, 20))
     with pytest.raises(Rising, match=r"activity rises before it falls .*no mono-exponential curve is fitted"):
         fitted(curve, PHYSICAL, "mono-exponential", TiaSettings())
@@ -220,8 +220,8 @@ def test_a_rising_organ_falls_to_the_stated_alternative_or_is_refused(lu177, mak
 
 
 def test_recovery_from_an_snmmi_like_kidney(lu177, make_points):
-    """177Lu-DOTATATE kidney: T_eff 51 h (Haenscheid et al. 2018), 150 mL. Four scans at 4, 24, 96, 168 h with 3 %
-    noise give the known integral within its own stated 68 % interval times three, and half-life within 5 %."""
+    """177Lu-DOTATATE kidney: T_eff 51 h (Haenscheid et al. 2018), 150 mL. Four scans at 4, 24, 96, 168 h
+    with 3 % noise give the known integral within three stated uncertainties, and half-life within 5 %."""
     rng, rate, hours = np.random.default_rng(2), log(2) / 51, (4.0, 24.0, 96.0, 168.0)
     volumes = [np.full((6, 5, 5), 2e6 * exp(-rate * t) * (1 + rng.normal(0, 0.03))) for t in hours]
     points = make_points(hours, volumes)

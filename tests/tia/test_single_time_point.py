@@ -18,7 +18,7 @@ KIDNEY = PopulationHalfLife(effective_half_life_hours=51, relative_sd=0.25, sour
 @pytest.mark.parametrize("ratio", np.linspace(0.75, 2.5, 36))
 def test_haenscheid_is_within_about_ten_per_cent_in_its_window(ratio):
     """Haenscheid et al. 2018: within 10 % for 0.75 T_eff < T < 2.5 T_eff. Exactly, 2 r / 2^r with
-    r = T/T_eff is -10.8 % at r = 0.75, -11.6 % at r = 2.5, +6.1 % at most, and within 10 % for 0.78 < r < 2.41."""
+    r = T/T_eff is -10.8 % at 0.75, -11.6 % at 2.5, +6.1 % at most; within 10 % where 0.78 < r < 2.41."""
     half_life = 67.0
     error = haenscheid_h(ratio * half_life) / (half_life / log(2) * exp(log(2) * ratio)) - 1
     assert -0.117 < error < 0.062

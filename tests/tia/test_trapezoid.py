@@ -18,8 +18,8 @@ PHYSICAL = log(2) / (6.647 * 24)
 def test_the_published_trapezoid_worked_by_hand(lu177, make_points):
     """One voxel of 1 mL: 0, 80, 100, 60, 20 kBq at 0, 4, 24, 72, 168 h.
 
-    Areas (kBq h): 160 + 1800 + 3840 + 3840 = 9640; tail 20 x 159.528 / ln 2 = 4603.01; in all 14243.0 kBq h = 14.243
-    MBq h = 51274.8 MBq s.
+    Areas (kBq h): 160 + 1800 + 3840 + 3840 = 9640; tail 20 x 159.528 / ln 2 = 4603.01; in all 14243.0 kBq h =
+    14.243 MBq h = 51274.8 MBq s.
     """
     volumes = [np.full((1, 1, 1), 1000.0 * a) for a in (80, 100, 60, 20)]
     fit = integrate_points(make_points((4, 24, 72, 168), volumes), None, lu177, TiaSettings())
