@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.errors import ConfigError, DicomnodeError
+from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent
 
 if TYPE_CHECKING:
     from dicomnode.model import Anatomy, DoseMap, Nuclide, TiaMap
 
 VOLUME = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
+REPORT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 # Options that only engines with statistics know, by the name of the engine's setting.
 STATISTICS = ("decays", "uncertainty", "seconds")
@@ -38,15 +40,19 @@ STATISTICS = ("decays", "uncertainty", "seconds")
 @click.option("--seconds", type=float, help="Stop after this time, s.")
 @click.option("--out", type=OUTPUT, required=True, help="Absorbed dose, Gy.")
 @click.option("--sigma-out", type=OUTPUT, help="Standard uncertainty of the dose, Gy.")
-@click.option("--json", "report", type=OUTPUT, help="Report as JSON.")
+@click.option(
+    "--json",
+    "report",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Report as JSON; - prints it.",
+)
 def dose(**given: Any) -> None:
     """Absorbed dose per voxel."""
     try:
         text = _run(given)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
     except DicomnodeError as error:
-        raise click.ClickException(str(error)) from error
+        click.echo(str(error), err=True)
+        sys.exit(2)
     click.echo(text)
 
 
@@ -57,11 +63,13 @@ def _run(given: dict[str, Any]) -> str:
     engine = build(given["engine_name"], _engine_options(given))
     nuclide = _nuclide(given["nuclide_name"], given["progeny"])
     tia, anatomy = read_tia(given["tia_path"]), _anatomy(given)
-    result = engine.dose(tia, anatomy, nuclide, seed=given["seed"])
+    result = _with_progress(engine, tia, anatomy, nuclide, given["seed"])
     write_volume(given["out"], result.grid, result.gy, "Gy")
     if given["sigma_out"]:
         write_volume(given["sigma_out"], result.grid, result.sigma_gy, "Gy")
     report = _report(engine, nuclide, tia, anatomy, result, given["seed"])
+    if str(given["report"]) == "-":
+        return json.dumps(report, indent=2)
     if given["report"]:
         given["report"].write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     balance = report["energy_j"]
@@ -70,6 +78,18 @@ def _run(given: dict[str, Any]) -> str:
         f"{report['medium']}, largest {report['dose_max_gy']:.4g} Gy, mean in the body "
         f"{report['dose_mean_body_gy']:.4g} Gy; of the energy {balance['deposited_share']:.1%} deposited"
     )
+
+
+def _with_progress(engine: Any, tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, seed: int) -> DoseMap:
+    with click.progressbar(length=100, label="dose", file=sys.stderr) as bar:
+        result: DoseMap = engine.dose(
+            tia,
+            anatomy,
+            nuclide,
+            seed=seed,
+            progress=lambda done, _what: bar.update(int(100 * done) - bar.pos),
+        )
+    return result
 
 
 def _engine_options(given: dict[str, Any]) -> dict[str, object]:
@@ -104,7 +124,7 @@ def _nuclide(name: str, progeny: str | None) -> Nuclide:
         raise ConfigError([f"{name} has radioactive progeny: state --progeny equilibrium or none"])
     if progeny == "equilibrium":
         return with_progeny(name)
-    return with_progeny(name, {m: 0.0 for m in _members(name)})
+    return with_progeny(name, dict.fromkeys(_members(name), 0.0))
 
 
 def _members(name: str) -> list[str]:
@@ -126,7 +146,9 @@ def _anatomy(given: dict[str, Any]) -> Anatomy:
     density = read_density(given["density"])
     if not given["tissue"]:
         return anatomy_from_density(density)
-    _, labels = read_volume(given["tissue"], "label")
+    grid, labels = read_volume(given["tissue"], "label")
+    if not grid.matches(density.grid):
+        raise Inconsistent("the tissue labels lie on another grid than the density; resample them")
     return anatomy_from_density(density, labels.astype(int), _names(given["tissue_names"]))
 
 

@@ -90,7 +90,8 @@ def _echo_details(entry: dict[str, Any]) -> None:
         spectrum = getattr(emitted, kind)
         if spectrum is not None:
             click.echo(
-                f"  {kind}: {spectrum.yield_per_decay:.5g} per decay, end point {spectrum.energy_mev[-1]:.4g} MeV"
+                f"  {kind}: {spectrum.yield_per_decay:.5g} per decay, "
+                f"end point {spectrum.energy_mev[-1]:.4g} MeV"
             )
     for kind in ("conversion", "auger", "gamma", "xray", "annihilation", "alpha", "recoil"):
         lines = getattr(emitted, kind)

@@ -91,17 +91,19 @@ def zero_dose(tia: TiaMap, medium: str) -> DoseMap:
     return DoseMap(tia.grid, nothing, nothing, EnergyBalance(0.0, 0.0, 0.0), medium)
 
 
-def neighbour_maximum(values: Float64) -> Float64:
-    """Largest absolute difference of each voxel to its six face neighbours."""
-    largest = np.zeros_like(values)
-    for axis in range(3):
-        step = np.abs(np.diff(values, axis=axis))
-        lower = [slice(None)] * 3
-        upper = [slice(None)] * 3
-        lower[axis], upper[axis] = slice(None, -1), slice(1, None)
-        for part in (tuple(lower), tuple(upper)):
-            np.maximum(largest[part], step, out=largest[part])
-    return largest
+def largest_step(values: Float64, reach_zyx: tuple[int, int, int] | None = None) -> Float64:
+    """Largest absolute difference of each voxel to those around it.
+
+    ``reach_zyx`` : voxels to look along z, y, x, diagonals included; None: the six face neighbours
+    """
+    from scipy import ndimage
+
+    near = ndimage.generate_binary_structure(3, 1)
+    if reach_zyx is not None:
+        near = np.ones([2 * n + 1 for n in reach_zyx], bool)
+    above = ndimage.maximum_filter(values, footprint=near, mode="nearest") - values
+    below = values - ndimage.minimum_filter(values, footprint=near, mode="nearest")
+    return np.asarray(np.maximum(above, below))
 
 
 def mean_range_mm(electron_mev: float) -> float:

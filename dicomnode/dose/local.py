@@ -6,6 +6,8 @@ energy is counted as escaped.
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -16,7 +18,8 @@ from dicomnode.dose.inputs import (
     decays,
     emitted_j,
     face_crossing,
-    neighbour_maximum,
+    largest_step,
+    mean_range_mm,
     require_inputs,
     scaling_density,
     voxel_mass_kg,
@@ -47,7 +50,7 @@ class LocalDeposition:
     """The engine ``local``.
 
     Its ``sigma_gy`` (k = 1) adds in quadrature what the model leaves out: (1) electrons that cross voxel
-    faces, the share ``face_crossing`` (at most 1) of the largest dose step to a face neighbour; (2)
+    faces, the share ``face_crossing`` (at most 1) of the largest dose step to a voxel within reach; (2)
     photons, the dose of the share absorbed in an organ of 300 g, and all photon energy spread over the
     body.
     """
@@ -108,11 +111,17 @@ class LocalDeposition:
         body_kg = float(anatomy.density.mass_g[anatomy.body].sum()) * 1e-3
         photon_j = tia.total_mbq_s * DECAYS_PER_MBQ_S * photon_mev * JOULE_PER_MEV
         everywhere = photon_j / body_kg if body_kg else 0.0
-        total = (crossing * neighbour_maximum(gy)) ** 2
+        total = (crossing * largest_step(gy, self._reach(nuclide, tia))) ** 2
         total += (ORGAN_PHOTON_SHARE * photon_mev * per_mev) ** 2 + everywhere**2
         gas = anatomy.density.g_per_cm3 < self.settings.minimum_density_g_per_cm3
         total[gas] += gy[gas] ** 2
         return np.asarray(np.where(anatomy.body, np.sqrt(total), 0.0))
+
+    def _reach(self, nuclide: Nuclide, tia: TiaMap) -> tuple[int, int, int]:
+        """Voxels along z, y, x within twice the mean range of the electrons in water, one at least."""
+        range_mm = mean_range_mm(nuclide.energy.electron_mev + nuclide.energy.positron_mev)
+        x, y, z = (max(1, ceil(2 * range_mm / edge)) for edge in tia.grid.spacing_mm)
+        return z, y, x
 
     def _balance(self, gy: Float64, tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide) -> EnergyBalance:
         """Escaped: photons, decays outside the body, and what gas is too thin to hold."""

@@ -19,7 +19,7 @@ from dicomnode.dose.inputs import (
     decays,
     emitted_j,
     face_crossing,
-    neighbour_maximum,
+    largest_step,
     require_inputs,
     scaling_density,
     voxel_mass_kg,
@@ -93,7 +93,7 @@ def relative_sigma(anatomy: Anatomy, nuclide: Nuclide, own_share: Float64) -> Fl
     cross = np.where(bone, CROSS_BONE, CROSS_SOFT)
     cross[lung] = CROSS_LUNG_PHOTONS if photons_lead else CROSS_LUNG
     floor = np.where(bone, BONE, np.where(lung, LUNG, 0.0))
-    floor[neighbour_maximum(density) > STEP_G_PER_CM3] = STEP
+    floor[largest_step(density) > STEP_G_PER_CM3] = STEP
     medium = np.maximum(floor, cross * (1 - own_share))
     x = face_crossing(nuclide, anatomy.grid.spacing_mm)
     electrons = np.abs((1 + x / density) / (1 + x) - 1)

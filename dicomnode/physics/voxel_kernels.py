@@ -164,9 +164,10 @@ def _spread(total: Float64, shape: tuple[int, ...], position: Float64, mev: Floa
     """
     low = np.floor(position).astype(np.intp)
     keep = (low < np.array(shape) - 1).all(axis=1)
-    low, part, mev = low[keep], (position - low)[keep], mev[keep]
-    for corner in np.ndindex(2, 2, 2):
-        offset = low + corner
-        share = np.where(corner, part, 1 - part) * np.where(offset > 0, 0.5, 1.0)
-        index = np.ravel_multi_index((offset[:, 0], offset[:, 1], offset[:, 2]), shape)
-        total += np.bincount(index, mev * share.prod(axis=1), total.size)
+    low, part, mev = low[keep].T, (position - low)[keep].T, mev[keep]
+    near = (1 - part) * np.where(low > 0, 0.5, 1.0)
+    for dz, dy, dx in np.ndindex(2, 2, 2):
+        z, y, x = low[0] + dz, low[1] + dy, low[2] + dx
+        share = (part[0] / 2 if dz else near[0]) * (part[1] / 2 if dy else near[1])
+        share *= mev * (part[2] / 2 if dx else near[2])
+        total += np.bincount((z * shape[1] + y) * shape[2] + x, share, total.size)
