@@ -132,8 +132,8 @@ def uncertainty(
 def _noise(mask: Mask, fit: TiaFit, settings: ResultsSettings) -> float:
     """Relative uncertainty of a region's TIA from voxel noise, correlated within the resolution.
 
-    A Gaussian blur of FWHM w makes noise alike within an effective volume of (w / 2 sqrt(pi / 2 ln 2))^3,
-    the equivalent volume of its squared autocorrelation.
+    White noise blurred by a Gaussian of FWHM w has the autocorrelation exp(-r^2 / 4 s^2), s = w / 2.355,
+    whose integral (2 s sqrt(pi))^3 = (w sqrt(pi / (2 ln 2)))^3 is the volume that varies as one.
     """
     width = settings.resolution_fwhm_mm * sqrt(pi / (2.0 * log(2.0)))
     alike = max(width**3 / 1000.0 / fit.tia.grid.voxel_ml, 1.0)

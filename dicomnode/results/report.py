@@ -1,0 +1,353 @@
+"""The report: one page of figures and findings, one page of pictures, as PDF.
+
+Where regions or findings are more than the first page holds, they go on; nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+
+from dicomnode.dicom.reference import PatientStudy
+from dicomnode.model import (
+    DoseMap,
+    Finding,
+    HuMap,
+    LabelMap,
+    Nuclide,
+    OrganDose,
+    Provenance,
+    RegisteredCycle,
+    Severity,
+    TiaFit,
+    Verdict,
+)
+from dicomnode.results.charts import draw_curves, draw_dvh, effective_half_life_h
+from dicomnode.results.course import CourseDose
+from dicomnode.results.dvh import cumulative_dvh
+from dicomnode.results.page import ACCENT, BOTTOM, FAINT, LEFT, POINT, RIGHT, Page
+from dicomnode.results.pictures import (
+    Scene,
+    draw_ct,
+    draw_scale,
+    draw_wash,
+    focus_mm,
+    region_colours,
+    three_planes,
+    washes,
+)
+from dicomnode.results.settings import ResultsSettings
+
+DISCLAIMER = (
+    "Research software, not a medical device. To be checked by a medical physics expert before any use."
+)
+GREEN, AMBER, RED = "#2e7d32", "#b26a00", "#b3261e"
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """Everything the report shows.
+
+    Attributes
+    ----------
+    cycle : administration, time points and (where ``ct`` is None) the CT shown
+    regions : on the dose grid
+    organs : doses of this revision
+    revision_id, revision : identifier and number
+    created_at : aware datetime; an argument, so that a repeated run makes the same bytes
+    course : accumulated doses, where the patient has more than one cycle
+    ct : finer CT of the reference time point
+    """
+
+    patient: PatientStudy
+    cycle: RegisteredCycle
+    nuclide: Nuclide
+    fit: TiaFit
+    dose: DoseMap
+    regions: LabelMap
+    organs: Sequence[OrganDose]
+    verdict: Verdict
+    provenance: Provenance
+    revision_id: str
+    revision: int
+    created_at: datetime
+    course: Sequence[CourseDose] = ()
+    ct: HuMap | None = None
+
+
+def write_report(content: ReportContent, settings: ResultsSettings) -> bytes:
+    """The report as PDF; the same content gives the same bytes."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    pages = [*_pages_of_figures(content), _page_of_pictures(content, settings)]
+    footer = f"{DISCLAIMER}  Revision {content.revision_id}"
+    buffer = BytesIO()
+    metadata = {
+        "Title": "Dosimetry of radionuclide therapy",
+        "Creator": f"dicomnode {content.provenance.version}",
+        "Producer": None,
+        "CreationDate": content.created_at,
+    }
+    with PdfPages(buffer, metadata=metadata) as pdf:
+        for number, page in enumerate(pages, 1):
+            page.footer(footer, number, len(pages))
+            pdf.savefig(page.figure)
+    return buffer.getvalue()
+
+
+def _pages_of_figures(content: ReportContent) -> list[Page]:
+    pages = [Page()]
+    _title(pages[0], content)
+    _identity(pages[0], content)
+    _time_points(pages[0], content)
+    _method(pages[0], content)
+    _organs(pages, content)
+    if content.course:
+        _course(pages, content.course)
+    _findings(pages, content.verdict)
+    return pages
+
+
+def _title(page: Page, content: ReportContent) -> None:
+    page.write(LEFT, "Dosimetry of radionuclide therapy", size=15, fontweight="bold", color=ACCENT)
+    released = content.verdict.release
+    page.chip("CHECKS PASSED" if released else "HELD", GREEN if released else RED)
+    page.skip(15)
+    made = f"{content.created_at:%Y-%m-%d %H:%M %Z}"
+    page.write(LEFT, f"Revision {content.revision}, calculated {made}", size=8.5, color=FAINT)
+
+
+def _identity(page: Page, content: ReportContent) -> None:
+    page.skip(6)
+    page.heading("Patient and administration")
+    patient, given = content.patient, content.cycle.administration
+    top = page.y
+    left = [
+        ("Name", readable_name(patient.patient_name)),
+        ("Patient ID", patient.patient_id),
+        ("Born, sex", f"{iso_date(patient.birth_date)}   {patient.sex}"),
+        ("Accession", patient.accession_number),
+        ("Study of", iso_date(patient.study_date)),
+    ]
+    right = [
+        ("Administered", f"{given.activity_mbq:.0f} MBq {given.nuclide}"),
+        ("Product", given.radiopharmaceutical),
+        ("At", f"{given.at:%Y-%m-%d %H:%M %Z}"),
+        ("Residual", f"{given.residual_mbq:.0f} MBq (already subtracted)"),
+        ("Learned from", given.source),
+    ]
+    page.pairs(LEFT, left, value_at=0.095, widest=44)
+    page.y = top
+    page.pairs(0.52, right, value_at=0.105, widest=44)
+
+
+def _time_points(page: Page, content: ReportContent) -> None:
+    page.heading("Time points")
+    columns = [
+        ("time point", LEFT, "left"),
+        ("after administration, h", 0.32, "right"),
+        ("registration", 0.40, "left"),
+        ("residual shift, mm", 0.68, "right"),
+        ("overlap of bodies", 0.84, "right"),
+    ]
+    rows = []
+    for point in content.cycle.points:
+        itself = point.label == content.cycle.reference
+        label = f"{point.label} (reference)" if itself else point.label
+        shift, overlap = f"{point.quality.residual_mm:.1f}", f"{point.quality.dice_body:.3f}"
+        how = "–" if itself else point.quality.method
+        measures = ("–", "–") if itself else (shift, overlap)
+        rows.append((label, f"{point.hours:.2f}", how, *measures))
+    page.table(columns, rows, first_widest=30)
+
+
+def _method(page: Page, content: ReportContent) -> None:
+    page.heading("Method")
+    record, grid = content.provenance, content.dose.grid
+    size = " × ".join(f"{s:.2f}" for s in grid.spacing_mm)
+    shape = " × ".join(str(n) for n in grid.shape_zyx[::-1])
+    balance = content.dose.balance
+    escaped = 100.0 * balance.escaped_j / balance.emitted_j if balance.emitted_j > 0 else 0.0
+    top = page.y
+    left = [
+        ("Activity over time", content.fit.method),
+        ("Dose engine", record.engine),
+        ("Dose to", content.dose.medium),
+    ]
+    right = [
+        ("Voxels", f"{size} mm, {shape}"),
+        ("Energy escaped", f"{escaped:.1f} % of that emitted"),
+        ("Software", f"dicomnode {record.version}, settings {record.config_digest[:12]}"),
+    ]
+    page.pairs(LEFT, left, value_at=0.135, widest=44)
+    page.y = top
+    page.pairs(0.52, right, value_at=0.12, widest=44)
+
+
+def _organs(pages: list[Page], content: ReportContent) -> None:
+    with_bed = any(o.bed_gy is not None for o in content.organs)
+    columns = [
+        ("region", LEFT, "left"),
+        ("mean, Gy\n(k = 1)", 0.385, "right"),
+        ("Gy/GBq", 0.455, "right"),
+        ("D98%\nGy", 0.515, "right"),
+        ("D50%\nGy", 0.575, "right"),
+        ("D2%\nGy", 0.635, "right"),
+        ("volume\nmL", 0.70, "right"),
+        ("mass\ng", 0.765, "right"),
+        ("TIA\nMBq h", 0.84, "right"),
+        ("T½eff\nh", 0.885 if with_bed else RIGHT, "right"),
+    ]
+    if with_bed:
+        columns.append(("BED\nGy", RIGHT, "right"))
+    half_lives = {c.region: effective_half_life_h(c) for c in content.fit.regions}
+    gbq = content.cycle.administration.activity_mbq / 1000.0
+    rows = [_organ_row(o, gbq, half_lives.get(o.region), with_bed) for o in content.organs]
+    _table_over_pages(pages, "Absorbed dose", columns, rows, widest=30)
+
+
+def _organ_row(organ: OrganDose, gbq: float, half_life: float | None, with_bed: bool) -> list[str]:
+    row = [
+        organ.region,
+        f"{significant(organ.mean_gy)} ± {significant(organ.sigma_gy, 2)}",
+        significant(organ.mean_gy / gbq),
+        *(significant(d) for d in (organ.d98_gy, organ.d50_gy, organ.d2_gy)),
+        significant(organ.volume_ml),
+        significant(organ.mass_g),
+        significant(organ.tia_mbq_s / 3600.0),
+        significant(half_life) if half_life else "–",
+    ]
+    if with_bed:
+        row.append(significant(organ.bed_gy) if organ.bed_gy is not None else "–")
+    return row
+
+
+def _course(pages: list[Page], course: Sequence[CourseDose]) -> None:
+    columns = [
+        ("region", LEFT, "left"),
+        ("cycles", 0.42, "right"),
+        ("sum of means, Gy (k = 1)", 0.65, "right"),
+        ("BED, Gy", 0.78, "right"),
+    ]
+    rows = [
+        [
+            c.region,
+            f"{c.cycles} of {c.of_cycles}",
+            f"{significant(c.mean_gy)} ± {significant(c.sigma_gy, 2)}",
+            significant(c.bed_gy) if c.bed_gy is not None else "–",
+        ]
+        for c in course
+    ]
+    _table_over_pages(pages, "Accumulated over the course", columns, rows, widest=34)
+
+
+def _table_over_pages(
+    pages: list[Page],
+    heading: str,
+    columns: Sequence[tuple[str, float, str]],
+    rows: Sequence[Sequence[str]],
+    *,
+    widest: int,
+) -> None:
+    """A table that goes on on a new page where the page is full."""
+    rest, title = list(rows), heading
+    while rest:
+        fitting = int((pages[-1].room - 52) // 12.5)
+        if fitting < min(3, len(rest)):
+            pages.append(Page())
+            continue
+        pages[-1].heading(title)
+        if any("\n" in heading_ for heading_, _, _ in columns):
+            pages[-1].skip(8)
+        pages[-1].table(columns, rest[:fitting], first_widest=widest)
+        rest, title = rest[fitting:], f"{heading}, continued"
+
+
+def _findings(pages: list[Page], verdict: Verdict) -> None:
+    order = (Severity.HOLD, Severity.WARNING, Severity.NOTE)
+    findings = sorted(verdict.findings, key=lambda f: order.index(f.severity))
+    if pages[-1].room < 70:
+        pages.append(Page())
+    pages[-1].heading("Findings")
+    if not findings:
+        pages[-1].paragraph(LEFT, "Every check passed; there is nothing to report.")
+    for finding in findings:
+        if pages[-1].room < 36:
+            pages.append(Page())
+            pages[-1].heading("Findings, continued")
+        _finding(pages[-1], finding)
+
+
+def _finding(page: Page, finding: Finding) -> None:
+    colour = {Severity.HOLD: RED, Severity.WARNING: AMBER, Severity.NOTE: FAINT}[finding.severity]
+    page.write(LEFT, finding.severity.value.upper(), size=7, fontweight="bold", color=colour)
+    page.paragraph(LEFT + 0.085, finding.sentence, width=104)
+    page.skip(3)
+
+
+def _page_of_pictures(content: ReportContent, settings: ResultsSettings) -> Page:
+    page = Page()
+    ct = content.ct if content.ct is not None else content.cycle.ct
+    focus = focus_mm(content.dose, content.regions)
+    scene = Scene(content.fit.tia, content.dose, content.regions, ct, focus, settings.ct_window_hu)
+    page.write(LEFT, "Pictures", size=12, fontweight="bold", color=ACCENT)
+    where = ", ".join(f"{axis} {value:.0f}" for axis, value in zip("xyz", focus, strict=True))
+    text = f"planes through the highest dose in a region, {where} mm; colour scales go by the square root"
+    page.write(RIGHT, text, size=7, ha="right", color=FAINT)
+    _draw_planes(page, scene)
+    colours = region_colours(content.regions.names) | {"field-of-view": "#808080"}
+    lower = page.figure.add_gridspec(
+        1, 2, left=LEFT + 0.04, right=RIGHT, bottom=BOTTOM + 40 * POINT, top=0.345, wspace=0.24
+    )
+    half_life_h = content.nuclide.half_life_s / 3600.0
+    draw_curves(page.figure.add_subplot(lower[0]), content.fit.regions, colours, half_life_h)
+    draw_dvh(page.figure.add_subplot(lower[1]), cumulative_dvh(content.dose, content.regions), colours)
+    return page
+
+
+def _draw_planes(page: Page, scene: Scene) -> None:
+    """Two rows (TIA, dose) of three planes, all to one scale."""
+    planes = three_planes(scene)
+    tallest = max(p.extent_mm[1] for p in planes)
+    layout = page.figure.add_gridspec(
+        2, 3, width_ratios=[p.extent_mm[0] for p in planes], wspace=0.03, hspace=0.14,
+        left=LEFT, right=RIGHT - 0.065, top=0.92, bottom=0.40,
+    )  # fmt: skip
+    for row, (heading, wash) in enumerate(washes(scene, planes)):
+        for column, plane in enumerate(planes):
+            axes = page.figure.add_subplot(layout[row, column])
+            draw_ct(axes, scene, plane, outlines=row == 1)
+            image = draw_wash(axes, plane=plane, **wash)
+            middle = plane.extent_mm[1] / 2.0
+            axes.set_ylim(middle + tallest / 2.0, middle - tallest / 2.0)
+            if column == 0:
+                axes.set_title(heading, fontsize=9, loc="left", fontweight="bold")
+        draw_scale(page.figure, image, "", "black", upright=True)
+
+
+def readable_name(raw: str) -> str:
+    """The alphabetic group of a person's name as "Family, Given" (PS3.5 6.2.1)."""
+    family, *given = raw.split("=")[0].split("^")
+    rest = " ".join(part for part in given if part)
+    return f"{family}, {rest}" if rest else family
+
+
+def iso_date(text: str) -> str:
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 else text
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """``value`` with so many significant digits, never in powers of ten."""
+    if value == 0.0:
+        return "0"
+    rounded = float(f"{value:.{digits}g}")
+    if abs(rounded) >= 10 ** (digits - 1):
+        return f"{rounded:.0f}" if abs(value) < 1e6 else f"{value:.3g}"
+    decimals = digits - 1
+    while abs(rounded) * 10**decimals < 10 ** (digits - 1) and decimals < 6:
+        decimals += 1
+    while decimals > 0 and abs(rounded) * 10 ** (decimals - 1) >= 10 ** (digits - 1):
+        decimals -= 1
+    return f"{rounded:.{decimals}f}"
