@@ -135,7 +135,11 @@ def association(
     tls_faults: list[str] = []
     tls_args = None
     if peer.tls is not None:
-        context = client_context(peer.tls)
+        try:
+            context = client_context(peer.tls)
+        except ConfigError as fault:
+            # A certificate that went missing for one peer must not stop the others.
+            raise NoAssociation(peer.name, Fault.TLS, scrub(fault)) from fault
         context.sslsocket_class = _recording(tls_faults)
         tls_args = (context, peer.tls.server_name or peer.host)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -240,8 +241,12 @@ class CommitmentListener:
         )
         return int(self._server.server_address[1])
 
-    def stop(self) -> None:
-        """Close the port and end the associations."""
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Take no more associations, let running ones end for ``grace_s``, then abort them."""
+        self._server.shutdown()
+        end = time.monotonic() + grace_s
+        while self._server.active_associations and time.monotonic() < end:
+            time.sleep(0.05)
         self._ae.shutdown()
 
     def _bound(self, event: evt.Event) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from dicomnode.delivery import commitment, query, scu
 from dicomnode.delivery.outbox import Decision, Item, OutboxProtocol, OutboxUnavailable, Unconfirmed
 from dicomnode.delivery.policy import Breaker, BreakerState, Outcome, next_try
-from dicomnode.delivery.scu import Answered
+from dicomnode.delivery.scu import Answered, By
 from dicomnode.delivery.settings import DeliverySettings, PeerSettings
 from dicomnode.errors import DeliveryFailed
 
@@ -124,9 +124,9 @@ def _send_items(
     for done, answered in enumerate(send(run.peer, items), start=1):
         now = clock()
         # One association that fails is one failure of the peer, however many objects it carried.
-        if _answered_by_peer(answered):
+        if answered.by is By.PEER:
             run.breaker = run.breaker.succeeded()
-        elif _failed_by_peer(answered) and not failed_before:
+        elif answered.by in (By.SILENCE, By.ASSOCIATION) and not failed_before:
             run.breaker, failed_before = run.breaker.failed(now, run.peer), True
         decision = decide(answered, run.peer, run.breaker, now)
         if not outbox.record(answered.item, decision, now):
@@ -142,20 +142,6 @@ def _send_items(
             answered.status,
         )
     return decisions
-
-
-def _answered_by_peer(answered: Answered) -> bool:
-    return answered.status == "no context" or (answered.counted and _is_hexadecimal(answered.status))
-
-
-def _failed_by_peer(answered: Answered) -> bool:
-    if answered.answer.outcome is Outcome.UNKNOWN:
-        return True
-    return not answered.counted and answered.answer.outcome is not Outcome.WAITING
-
-
-def _is_hexadecimal(status: str) -> bool:
-    return len(status) == 4 and all(c in "0123456789ABCDEF" for c in status)
 
 
 def _ask_for_commitment(outbox: OutboxProtocol, run: PeerRun, clock: Callable[[], datetime]) -> int:

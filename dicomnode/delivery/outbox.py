@@ -86,7 +86,8 @@ class OutboxProtocol(Protocol):
         """Write what became of a try; False where the lease was lost meanwhile (nothing is written)."""
 
     def release_expired(self, now: datetime) -> int:
-        """Put back what a dead sender had leased; how many."""
+        """Put back what a dead sender had leased; how many. (At its start the corridor also puts back
+        what a sender of the same name held when it was killed.)"""
 
     def unconfirmed(self, peer: str, now: datetime, timeout_h: float, tries: int) -> Sequence[Unconfirmed]:
         """Sent objects never asked about, or asked about more than ``timeout_h`` ago."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -31,16 +32,32 @@ from dicomnode.delivery.policy import (
 from dicomnode.delivery.settings import PeerSettings
 
 
+class By(StrEnum):
+    """Who or what an answer comes from."""
+
+    PEER = "peer"
+    SILENCE = "silence"
+    """The object was sent, and no answer came."""
+    FILE = "file"
+    ASSOCIATION = "association"
+    CHAIN = "chain"
+
+
 @dataclass(frozen=True)
 class Answered:
-    """What became of one object at one try. ``counted``: the try counts against the object's own limits,
-    because the fault (or the success) is the object's, not the association's."""
+    """What became of one object at one try. ``status``: the DICOM status as four hexadecimal digits, or
+    a word; ``comment``: what the peer or the system said, scrubbed."""
 
     item: Item
+    by: By
     answer: Answer
     status: str
     comment: str = ""
-    counted: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """The try counts against the object's own limits; a fault of the association does not."""
+        return self.by in (By.PEER, By.SILENCE, By.FILE)
 
 
 def send(peer: PeerSettings, items: Sequence[Item]) -> Iterator[Answered]:
@@ -69,10 +86,14 @@ def send(peer: PeerSettings, items: Sequence[Item]) -> Iterator[Answered]:
     except NoAssociation as why:
         answer = FAULT_TABLE[why.fault]
         for item in items:
-            yield broken.get(item.delivery_id) or Answered(item, answer, why.fault.value, why.detail)
+            yield broken.get(item.delivery_id) or Answered(
+                item, By.ASSOCIATION, answer, why.fault.value, why.detail
+            )
     except NoContext as why:
         for item in items:
-            yield broken.get(item.delivery_id) or Answered(item, CONTEXT_REFUSED, "no context", why.status)
+            yield broken.get(item.delivery_id) or Answered(
+                item, By.PEER, CONTEXT_REFUSED, "no context", why.status
+            )
 
 
 def contexts_for(ready: Sequence[tuple[Item, str]]) -> list[PresentationContext]:
@@ -91,18 +112,18 @@ def _inspect(item: Item) -> tuple[str, Answered | None]:
     try:
         if _sha256(item.path) != item.file_sha256:
             return "", Answered(
-                item, OBJECT_UNREADABLE, "file", "its digest is not the recorded one", counted=True
+                item, By.FILE, OBJECT_UNREADABLE, "file", "its digest is not the recorded one"
             )
         meta = read_file_meta_info(item.path)
     except OSError as fault:
-        return "", Answered(item, FILE_AWAY, "file", scrub(fault.strerror or fault), counted=True)
+        return "", Answered(item, By.FILE, FILE_AWAY, "file", scrub(fault.strerror or fault))
     except InvalidDicomError:
-        return "", Answered(item, OBJECT_UNREADABLE, "file", "it is not DICOM", counted=True)
+        return "", Answered(item, By.FILE, OBJECT_UNREADABLE, "file", "it is not DICOM")
     if (
         meta.get("MediaStorageSOPInstanceUID") != item.sop_instance_uid
         or meta.get("MediaStorageSOPClassUID") != item.sop_class_uid
     ):
-        return "", Answered(item, OBJECT_UNREADABLE, "file", "it holds another object", counted=True)
+        return "", Answered(item, By.FILE, OBJECT_UNREADABLE, "file", "it holds another object")
     return str(meta.get("TransferSyntaxUID", "")), None
 
 
@@ -124,20 +145,20 @@ def _send_all(
         if item.delivery_id in broken:
             answered = broken[item.delivery_id]
         elif item.position - 1 in not_taken:
-            answered = Answered(item, WAITING, "waiting")
+            answered = Answered(item, By.CHAIN, WAITING, "waiting")
         elif lost or not assoc.is_established:
             answered = _not_reached(item)
         else:
             answered = _store(assoc, peer, item, syntaxes[item.delivery_id], number)
         # Without an answer to this one nothing more can be sent here, whatever the state machine says yet.
-        lost = lost or answered.answer is NO_ANSWER
+        lost = lost or answered.by is By.SILENCE
         if not answered.answer.stored:
             not_taken.add(item.position)
         yield answered
 
 
 def _not_reached(item: Item) -> Answered:
-    return Answered(item, FAULT_TABLE[Fault.ABORTED], Fault.ABORTED.value, "before its turn")
+    return Answered(item, By.ASSOCIATION, FAULT_TABLE[Fault.ABORTED], Fault.ABORTED.value, "before its turn")
 
 
 def _store(assoc: Association, peer: PeerSettings, item: Item, syntax: str, number: int) -> Answered:
@@ -155,14 +176,16 @@ def _store(assoc: Association, peer: PeerSettings, item: Item, syntax: str, numb
     elif syntax == ExplicitVRLittleEndian and ImplicitVRLittleEndian in accepted:
         source = dcmread(item.path)
     else:
-        return Answered(item, CONTEXT_REFUSED, "no context", f"accepted: {', '.join(accepted) or 'none'}")
+        return Answered(
+            item, By.PEER, CONTEXT_REFUSED, "no context", f"accepted: {', '.join(accepted) or 'none'}"
+        )
     try:
         status = assoc.send_c_store(source, msg_id=message_id)
     except RuntimeError:
         # The peer broke off between the last answer and this object.
         return _not_reached(item)
     if "Status" not in status:
-        return Answered(item, NO_ANSWER, "no answer", counted=True)
+        return Answered(item, By.SILENCE, NO_ANSWER, "no answer")
     comment = scrub(status.get("ErrorComment", ""))
     code = int(status.Status)
-    return Answered(item, classify(code), f"{code:04X}", comment, counted=True)
+    return Answered(item, By.PEER, classify(code), f"{code:04X}", comment)

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -475,5 +475,80 @@ def status_with():
         status.Status = code
         status.ErrorComment = comment
         return status
+
+    return make
+
+
+@pytest.fixture
+def stalling_proxy():
+    """Passes the peer's first message and 3 bytes of its second, then nothing more."""
+    ends = contextlib.ExitStack()
+
+    def start(port):
+        server = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def upwards(client, peer):
+            with contextlib.suppress(OSError):
+                while data := client.recv(65536):
+                    peer.sendall(data)
+
+        def run():
+            with contextlib.suppress(OSError):
+                client = ends.enter_context(server.accept()[0])
+                peer = ends.enter_context(socket.create_connection(("127.0.0.1", port)))
+                threading.Thread(target=upwards, args=(client, peer), daemon=True).start()
+                client.sendall(peer.recv(65536))
+                client.sendall(peer.recv(3))
+
+        threading.Thread(target=run, daemon=True).start()
+        return server.getsockname()[1]
+
+    yield start
+    ends.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """Makes certificates signed by one authority of the tests' own."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder = tmp_path_factory.mktemp("tls")
+    now = datetime.now(UTC)
+
+    def make(name, signer=None):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        issuer, issuer_key = signer or (subject, key)
+        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=2))
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=signer is None, path_length=None), critical=True
+        )
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        certificate = builder.sign(issuer_key, hashes.SHA256())
+        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (folder / f"{name}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return subject, key
+
+    ca = make("ca")
+    for name in ("pacs", "node"):
+        make(name, ca)
+    make("stranger")
+    return folder
+
+
+@pytest.fixture
+def tls_of(authority):
+    def make(name, **more):
+        values = {"certificate": f"{name}.crt", "key": f"{name}.key", "authorities": "ca.crt"}
+        return {k: authority / v for k, v in values.items()} | {"server_name": "pacs"} | more
 
     return make

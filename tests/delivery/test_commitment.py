@@ -1,6 +1,9 @@
 """Storage commitment: reading reports, asking scripted peers, and the look-up after silence."""
 
+import socket
+import ssl
 import threading
+import time
 
 import pytest
 from pydicom import Dataset
@@ -13,10 +16,10 @@ from pynetdicom.sop_class import (
 )
 
 from dicomnode.delivery import commitment
-from dicomnode.delivery.association import NoAssociation
+from dicomnode.delivery.association import NoAssociation, client_context
 from dicomnode.delivery.commitment import CommitmentListener, Reference, Remedy, handle_report
 from dicomnode.delivery.query import find_instances
-from dicomnode.delivery.settings import ListenerSettings
+from dicomnode.delivery.settings import ListenerSettings, TlsSettings
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 
 DOSE = str(RTDoseStorage)
@@ -145,11 +148,11 @@ def listener():
         one.stop()
 
 
-def send_report(port, dataset, event_type=1, calling="PACS", role=True):
+def send_report(port, dataset, event_type=1, calling="PACS", tls_args=None):
     ae = AE(ae_title=calling)
     ae.add_requested_context(StorageCommitmentPushModel)
-    roles = [build_role(StorageCommitmentPushModel, scp_role=True)] if role else []
-    assoc = ae.associate("127.0.0.1", port, ae_title="DICOMNODE", ext_neg=roles)
+    roles = [build_role(StorageCommitmentPushModel, scp_role=True)]
+    assoc = ae.associate("127.0.0.1", port, ae_title="DICOMNODE", ext_neg=roles, tls_args=tls_args)
     if not assoc.is_established:
         return None
     status, _ = assoc.send_n_event_report(
@@ -185,12 +188,19 @@ def test_a_report_that_could_not_be_recorded_is_not_acknowledged(listener):
     assert send_report(listener(away), report(stored=["1.2.3"])) == 0x0110
 
 
-def test_a_silent_tls_caller_does_not_keep_the_others_out(listener):
-    import socket
-
-    port = listener(lambda r: None, stall_timeout_s=1)
+def test_a_silent_tls_caller_does_not_keep_the_others_out(listener, tls_of):
+    port = listener(lambda r: None, stall_timeout_s=2, tls=TlsSettings(**tls_of("pacs")))
+    caller = client_context(TlsSettings(**tls_of("node")))
     with socket.create_connection(("127.0.0.1", port)):
-        assert send_report(port, report("2.25.13", stored=["1.2.3"])) == 0x0000
+        start = time.monotonic()
+        status = send_report(port, report("2.25.13", stored=["1.2.3"]), tls_args=(caller, "pacs"))
+        assert (status, time.monotonic() - start < 1) == (0x0000, True)
+
+
+def test_a_caller_without_certificate_is_refused(listener, tls_of, authority):
+    port = listener(lambda r: None, stall_timeout_s=2, tls=TlsSettings(**tls_of("pacs")))
+    caller = ssl.create_default_context(cafile=authority / "ca.crt")
+    assert send_report(port, report(stored=["1.2.3"]), tls_args=(caller, "pacs")) is None
 
 
 def test_a_query_tells_which_objects_the_peer_has(scripted, make_peer, make_item):

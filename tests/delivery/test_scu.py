@@ -3,7 +3,6 @@
 import ssl
 import time
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from pydicom import dcmread
@@ -175,6 +174,15 @@ def test_half_an_answer_does_not_hold_the_sender(raw_peer, make_peer, make_item)
     assert time.monotonic() - start < 5
 
 
+def test_half_an_answer_to_an_object_does_not_hold_the_sender(scripted, stalling_proxy, make_peer, make_item):
+    # The answer to the association passes, of the answer to the object only 3 bytes.
+    port = stalling_proxy(scripted().port)
+    start = time.monotonic()
+    (answered,) = send(make_peer(port, stall_timeout_s=1, response_timeout_s=1), [make_item()])
+    assert (answered.answer.outcome, answered.status) == (Outcome.UNKNOWN, "no answer")
+    assert time.monotonic() - start < 6
+
+
 def test_a_peer_that_hangs_up_is_transient(raw_peer, make_peer, make_item):
     fault = association_fault(make_peer(raw_peer(close=True)), make_item())
     assert fault == (Outcome.TRANSIENT, "aborted")
@@ -254,55 +262,6 @@ def test_storescp_that_aborts_after_receiving_leaves_it_unknown(storescp, make_p
 # -- TLS ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    """Makes certificates signed by one authority of the tests' own."""
-    x509 = pytest.importorskip("cryptography.x509")
-    from datetime import UTC, datetime
-
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    folder = tmp_path_factory.mktemp("tls")
-    now = datetime.now(UTC)
-
-    def make(name, signer=None):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        issuer, issuer_key = signer or (subject, key)
-        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=2))
-        builder = builder.add_extension(
-            x509.BasicConstraints(ca=signer is None, path_length=None), critical=True
-        )
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        certificate = builder.sign(issuer_key, hashes.SHA256())
-        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return subject, key
-
-    ca = make("ca")
-    for name in ("pacs", "node"):
-        make(name, ca)
-    make("stranger")
-    return folder
-
-
-@pytest.fixture
-def tls_of(authority):
-    def make(name, **more):
-        values = {"certificate": f"{name}.crt", "key": f"{name}.key", "authorities": "ca.crt"}
-        return {k: authority / v for k, v in values.items()} | {"server_name": "pacs"} | more
-
-    return make
-
-
 @pytest.fixture
 def tls_peer(scripted, authority):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -321,6 +280,13 @@ def test_a_certificate_that_the_peer_does_not_trust_is_a_tls_fault(tls_peer, tls
     peer = make_peer(tls_peer.port, tls=tls_of("stranger"))
     assert association_fault(peer, make_item()) == (Outcome.CONFIGURATION, "tls")
     assert tls_peer.got == []
+
+
+def test_a_missing_certificate_is_a_tls_fault_of_that_peer_alone(
+    tls_peer, tls_of, make_peer, make_item, tmp_path
+):
+    peer = make_peer(tls_peer.port, tls=tls_of("node", certificate=tmp_path / "gone.crt"))
+    assert association_fault(peer, make_item()) == (Outcome.CONFIGURATION, "tls")
 
 
 def test_a_peer_with_another_name_in_its_certificate_gets_nothing(tls_peer, tls_of, make_peer, make_item):
