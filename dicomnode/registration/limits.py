@@ -56,7 +56,7 @@ def residual(label: str, quality: RegistrationQuality, settings: RegistrationSet
         limit,
         "mm",
         label,
-        TG132 if by_ct else "two thirds of the resolution of 177Lu SPECT (12 mm); our choice",
+        TG132 if by_ct else "the resolution of 177Lu SPECT (12 mm); our choice",
     )
 
 
@@ -66,15 +66,15 @@ def spect_follows(label: str, residual_mm: float, settings: RegistrationSettings
     return Finding(
         "registration-spect-residual",
         Severity.HOLD if off else Severity.NOTE,
-        f"{label}: its SPECT lies {residual_mm:.1f} mm off the reference's though the CTs were registered; the "
-        f"SPECT may not fit its own CT, {LOOK}"
+        f"{label}: its SPECT lies {residual_mm:.1f} mm off the reference's though the CTs were registered; "
+        f"the SPECT may not fit its own CT, {LOOK}"
         if off
         else f"{label}: its SPECT fits the reference's within {residual_mm:.1f} mm",
         residual_mm,
         settings.spect_residual_max_mm,
         "mm",
         label,
-        "two thirds of the resolution of 177Lu SPECT (12 mm); our choice",
+        "the resolution of 177Lu SPECT (12 mm); our choice",
     )
 
 

@@ -22,7 +22,8 @@ from dicomnode.registration.images import (
 from dicomnode.registration.settings import RegistrationSettings
 
 CT_TEXTURE_HU = 40.0
-SPECT_TEXTURE = 0.04
+SPECT_TEXTURE = 0.15
+SMOOTH_FWHM_MM = 10.0
 SPECT_BODY = 0.10
 """Part of the root of the 99.9th percentile that counts as body in a SPECT (1 % of the concentration)."""
 
@@ -66,7 +67,7 @@ class Prepared:
 
 def prepare(point: TimePoint, by_ct: bool, settings: RegistrationSettings) -> Prepared | None:
     """CT (or SPECT) of a time point made ready for alignment; None where it shows no body."""
-    made = prepare_ct(point.ct, settings) if by_ct and point.ct else prepare_spect(point.activity)
+    made = prepare_ct(point.ct, settings) if by_ct and point.ct else prepare_spect(point.activity, settings)
     # Less than 100 mL is not a patient.
     return made if int(made.body.sum()) * made.grid.voxel_ml > 100.0 else None
 
@@ -79,9 +80,18 @@ def prepare_ct(ct: HuMap, settings: RegistrationSettings) -> Prepared:
     return Prepared(values, body, grid, AIR_HU, CT_TEXTURE_HU)
 
 
-def prepare_spect(activity: ActivityMap) -> Prepared:
-    """Root of the concentration relative to its top: the root compresses lesions, which would otherwise be all that is seen."""
-    top = float(np.percentile(activity.bq_per_ml, 99.9))
-    values = np.sqrt(np.clip(activity.bq_per_ml / max(top, 1e-9), 0.0, 1.5)).astype(np.float32)
-    body = values > SPECT_BODY
-    return Prepared(values, body, activity.grid, 0.0, SPECT_TEXTURE)
+def prepare_spect(activity: ActivityMap, settings: RegistrationSettings) -> Prepared:
+    """Root of the smoothed concentration relative to its top: else lesions would be all that is seen.
+
+    Smoothing to the resolution that 177Lu SPECT has anyway keeps the noise of unfiltered
+    reconstructions from being taken for structure.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    image = shrink(to_image(activity.bq_per_ml, activity.grid), settings.working_voxel_mm)
+    grid = grid_of(image)
+    sigma = [SMOOTH_FWHM_MM / 2.3548 / s for s in reversed(grid.spacing_mm)]
+    smooth = gaussian_filter(to_array(image), sigma, mode="constant")
+    top = float(np.percentile(smooth, 99.9))
+    values = np.sqrt(np.clip(smooth / max(top, 1e-9), 0.0, 1.5)).astype(np.float32)
+    return Prepared(values, values > SPECT_BODY, grid, 0.0, SPECT_TEXTURE)

@@ -156,12 +156,10 @@ def _spect_follows(
     settings: RegistrationSettings,
 ) -> Finding:
     """Whether the SPECTs agree too: a CT says nothing of a SPECT that is out of place against it."""
-    grid = reference.activity.grid
-    remains = residual_mm(
-        prepare_spect(reference.activity),
-        prepare_spect(activity).values,
-        seen(point.activity.grid, grid, transform),
-    )
+    fixed = prepare_spect(reference.activity, settings)
+    moved = prepare_spect(activity, settings)
+    covered = seen(point.activity.grid, fixed.grid, transform)
+    remains = residual_mm(fixed, moved.values, covered)
     return limits.spect_follows(point.label, remains, settings)
 
 

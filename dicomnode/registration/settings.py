@@ -41,8 +41,8 @@ class RegistrationSettings(Settings):
         gt=0,
     )
     spect_residual_max_mm: float = Field(
-        8.0,
-        description="the same between SPECTs, two thirds of their 12 mm resolution: noise and washout blur it",
+        12.0,
+        description="the same between SPECTs: their resolution, as uptake that changes looks like a shift",
         gt=0,
     )
     rotation_max_deg: float = Field(
