@@ -9,8 +9,8 @@ from typing import Any
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
-    ComprehensiveSRStorage,
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     EncapsulatedPDFStorage,
     ParametricMapStorage,
     PatientRadiationDoseSRStorage,

@@ -44,11 +44,39 @@ class AdministrationJob(Settings):
         return Administration(**self.model_dump())
 
 
+class EarlierOrgan(Settings):
+    """Dose of one region in an earlier cycle, for the course."""
+
+    region: str
+    mean_gy: float
+    sigma_gy: float
+    bed_gy: float | None
+    eqd2_gy: float | None
+
+    def noun(self) -> OrganDose:
+        """As a noun; what a sum over cycles does not use is zero."""
+        return OrganDose(
+            self.region,
+            self.mean_gy,
+            self.sigma_gy,
+            d2_gy=0.0,
+            d50_gy=0.0,
+            d98_gy=0.0,
+            max_gy=0.0,
+            volume_ml=0.0,
+            mass_g=0.0,
+            tia_mbq_s=0.0,
+            bed_gy=self.bed_gy,
+            eqd2_gy=self.eqd2_gy,
+        )
+
+
 class Job(Settings):
     """Everything that decides the result of a revision, apart from configuration and software.
 
     ``created_at`` is the instant written into the objects; repeating the job repeats their bytes.
-    ``accepted`` lists (rule, subject) of findings that a person accepted.
+    ``accepted`` lists (rule, subject) of findings that a person accepted; ``earlier_cycles`` holds the
+    organ doses of the patient's earlier cycles, in order of time.
     """
 
     cycle_id: str
@@ -59,6 +87,7 @@ class Job(Settings):
     time_points: tuple[TimePointJob, ...]
     accepted: tuple[tuple[str, str], ...] = ()
     supersedes_rtdose_uid: str = ""
+    earlier_cycles: tuple[tuple[EarlierOrgan, ...], ...] = ()
 
     def input_digests(self) -> dict[str, str]:
         """SOP Instance UID -> digest, over all series."""

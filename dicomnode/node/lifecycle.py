@@ -39,7 +39,6 @@ class Happening(StrEnum):
     QUEUED = "QUEUED"
     """Every delivery is in the outbox."""
     ALL_DELIVERED = "ALL_DELIVERED"
-    PERSON_RELEASES = "PERSON_RELEASES"
     PERSON_HOLDS = "PERSON_HOLDS"
 
 
@@ -60,7 +59,6 @@ TABLE: dict[tuple[State, Happening], tuple[State, tuple[Instruction, ...]]] = {
     (S.COLLECTING, H.COMPLETE): (S.READY, (Do.COMPUTE,)),
     (S.COLLECTING, H.DOUBT): (S.HELD, (Do.ALERT,)),
     (S.COLLECTING, H.PERSON_HOLDS): (S.HELD, ()),
-    (S.COLLECTING, H.PERSON_RELEASES): (S.READY, (Do.COMPUTE,)),
     (S.READY, H.STARTED): (S.COMPUTING, ()),
     (S.READY, H.DATA_CHANGED): (S.COLLECTING, ()),
     (S.READY, H.PERSON_HOLDS): (S.HELD, ()),
@@ -81,7 +79,7 @@ TABLE: dict[tuple[State, Happening], tuple[State, tuple[Instruction, ...]]] = {
     (S.HELD, H.DATA_CHANGED): (S.COLLECTING, ()),
     (S.HELD, H.DOUBT): (S.HELD, ()),
     (S.HELD, H.PERSON_HOLDS): (S.HELD, ()),
-    # What a release means depends on whether there is something to release: see released().
+    # What a release of a held cycle means depends on what it has: see released().
 }
 
 
@@ -97,9 +95,9 @@ def advance(state: State, happening: Happening) -> tuple[State, tuple[Instructio
         raise NoSuchStep(f"a cycle that is {state} cannot take {happening}") from None
 
 
-def released(has_result: bool) -> tuple[State, tuple[Instruction, ...]]:
-    """A person releases a held cycle: with a computed result it leaves; without one it is computed, and
-    the findings that held it are recorded as accepted by that person."""
-    if has_result:
+def released(left_before: bool) -> tuple[State, tuple[Instruction, ...]]:
+    """A person releases a cycle. What had been released before and was stopped leaves as it is; anything
+    else is computed (again), so that report and record say what the person accepted."""
+    if left_before:
         return State.RELEASED, (Instruction.QUEUE_DELIVERIES,)
     return State.READY, (Instruction.COMPUTE,)

@@ -16,7 +16,9 @@ from dicomnode.model import (
     Anatomy,
     DoseMap,
     LabelMap,
+    Nuclide,
     OrganDose,
+    Provenance,
     RegisteredCycle,
     TiaFit,
     Verdict,
@@ -43,6 +45,7 @@ class Answer:
     organs: tuple[OrganDose, ...]
     engine: EngineIdentity
     verdict: Verdict
+    nuclide: Nuclide
 
 
 def write_objects(job: Job, config: Config, store: Store, answer: Answer) -> tuple[Product, ...]:
@@ -93,7 +96,7 @@ def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context
 
 def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tuple[str, bytes, str, str]]:
     """(role, bytes, SOP Class UID, SOP Instance UID) of every object."""
-    from dicomnode.dicom import parametric_map, rtdose, rtplan, structured_report
+    from dicomnode.dicom import encapsulated_pdf, parametric_map, rtdose, rtplan, structured_report
     from dicomnode.dicom.reference import SourceImage
 
     plain = DoseVariant("rtdose", 32, "none")
@@ -144,6 +147,75 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         structured_report.COMPREHENSIVE_SR_STORAGE,
         report.sop_instance_uid,
     )
+    identity = context.identity("pdf", "Dosimetry report")
+    pdf = _report(context, config, answer)
+    yield (
+        "pdf",
+        encapsulated_pdf.write_encapsulated_pdf(
+            pdf, context.patient, identity, title="Dosimetry of radionuclide therapy", sources=context.sources
+        ),
+        encapsulated_pdf.ENCAPSULATED_PDF_STORAGE,
+        identity.sop_instance_uid,
+    )
+    yield "picture", _picture(answer, config), "", ""
+
+
+def _report(context: _Context, config: Config, answer: Answer) -> bytes:
+    from dicomnode.results.course import course_doses
+    from dicomnode.results.report import ReportContent, write_report
+
+    job = context.job
+    course = (
+        course_doses(
+            [*([o.noun() for o in cycle] for cycle in job.earlier_cycles), answer.organs],
+            common_relative=config.results.course_common_relative,
+        )
+        if job.earlier_cycles
+        else ()
+    )
+    # The instant of the job stands for both ends: a repeated calculation must make the same bytes.
+    at = job.created_at.astimezone(context.zone)
+    provenance = Provenance(
+        version=__version__,
+        config_digest=config.digest(),
+        inputs=job.input_digests(),
+        engine=f"{answer.engine.name} {answer.engine.version}",
+        data_digests=answer.engine.digests,
+        settings=config.dose.options,
+        seed=config.dose.seed,
+        started_at=at,
+        ended_at=at,
+    )
+    content = ReportContent(
+        patient=context.patient,
+        cycle=answer.registered,
+        nuclide=answer.nuclide,
+        fit=answer.fit,
+        dose=answer.dose,
+        regions=answer.regions,
+        organs=answer.organs,
+        verdict=answer.verdict,
+        provenance=provenance,
+        revision_id=job.revision_id,
+        revision=job.number,
+        created_at=at,
+        course=course,
+    )
+    return write_report(content, config.results)
+
+
+def _picture(answer: Answer, config: Config) -> bytes:
+    from dicomnode.results.pictures import Scene, focus_mm, png
+
+    scene = Scene(
+        tia=answer.fit.tia,
+        dose=answer.dose,
+        regions=answer.regions,
+        ct=answer.registered.ct,
+        focus_mm=focus_mm(answer.dose, answer.regions),
+        ct_window_hu=config.results.ct_window_hu,
+    )
+    return png(scene)
 
 
 def _rtdose(

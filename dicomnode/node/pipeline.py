@@ -36,8 +36,8 @@ def compute(job: Job, config: Config, store: Store, progress: Progress = lambda 
 
 def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Progress) -> Outcome:
     from dicomnode.dose.registry import build
-    from dicomnode.physics.nuclides import nuclide as known_nuclide
     from dicomnode.physics.anatomy import anatomy_from_ct, anatomy_without_ct
+    from dicomnode.physics.nuclides import nuclide as known_nuclide
     from dicomnode.registration import register
     from dicomnode.results.organs import organ_doses
     from dicomnode.tia import integrate
@@ -90,7 +90,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     progress(0.85, "writing objects")
     verdict = steps.verdict(job.accepted)
     with steps.step("objects") as step:
-        answer = Answer(registered, body, regions, fit, dose, organs, engine.identity, verdict)
+        answer = Answer(registered, body, regions, fit, dose, organs, engine.identity, verdict, nuclide)
         products = write_objects(job, config, store, answer)
         step.digests({p.role: p.file_sha256 for p in products})
     progress(1.0, f"done at {datetime.now(UTC):%H:%M:%S}")

@@ -18,8 +18,10 @@ from sqlalchemy.orm import Session
 from dicomnode import __version__
 from dicomnode.archive import outbox
 from dicomnode.archive.records import (
+    AdministrationRow,
     Calculation,
     CycleRow,
+    Delivery,
     FindingRow,
     OrganDoseRow,
     Result,
@@ -31,7 +33,7 @@ from dicomnode.config import Config
 from dicomnode.delivery.settings import roles_for
 from dicomnode.model import Severity
 from dicomnode.node.cycles import about, change, current_revision, finding_row, job_of, plan_of
-from dicomnode.node.job import Job, Outcome
+from dicomnode.node.job import EarlierOrgan, Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
 
 MOST_ATTEMPTS = 2
@@ -72,9 +74,42 @@ def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job
     which = about(row, revision.id)
     started = events.calculation_started(config.node.name, which, step="revision", facts=facts)
     trail.append(session, started)
-    if latest is not None and latest is not revision:
-        job = job.model_copy(update={"supersedes_rtdose_uid": _rtdose_uid(session, latest.id)})
-    return job
+    older = latest if latest is not None and latest is not revision else None
+    return job.model_copy(
+        update={
+            "supersedes_rtdose_uid": _rtdose_uid(session, older.id) if older is not None else "",
+            "earlier_cycles": _earlier_cycles(session, row, plan.administration.at),
+        }
+    )
+
+
+def _earlier_cycles(
+    session: Session, row: CycleRow, before: datetime
+) -> tuple[tuple[EarlierOrgan, ...], ...]:
+    """Released organ doses of the patient's earlier cycles, in order of time."""
+    revisions = session.scalars(
+        select(Revision.id)
+        .join(CycleRow, CycleRow.id == Revision.cycle_id)
+        .join(AdministrationRow, AdministrationRow.id == CycleRow.administration_id)
+        .where(
+            CycleRow.patient_id == row.patient_id,
+            CycleRow.id != row.id,
+            AdministrationRow.administered_at < before,
+            Revision.state.in_(("RELEASED", "DELIVERED")),
+        )
+        .order_by(AdministrationRow.administered_at)
+    ).all()
+    return tuple(
+        tuple(
+            EarlierOrgan(
+                region=o.region, mean_gy=o.mean_gy, sigma_gy=o.sigma_gy, bed_gy=o.bed_gy, eqd2_gy=o.eqd2_gy
+            )
+            for o in session.scalars(
+                select(OrganDoseRow).where(OrganDoseRow.revision_id == revision).order_by(OrganDoseRow.id)
+            )
+        )
+        for revision in revisions
+    )
 
 
 def _rtdose_uid(session: Session, revision: str) -> str:
@@ -219,18 +254,17 @@ def person_releases(
 ) -> None:
     """A person takes responsibility: what held the cycle is recorded as accepted."""
     revision = current_revision(session, row.id)
-    has_result = (
+    left_before = (
         revision is not None
         and revision.inputs_digest == row.inputs_digest
-        and revision.state == "HELD"
-        and _rtdose_uid(session, revision.id) != ""
+        and revision.released_at is not None
     )
     if State(row.state) not in (State.HELD, State.COLLECTING):
         raise NoSuchStep(f"cycle {row.id} is {row.state}; only a held or collecting one can be released")
     row.accepted = json.dumps(sorted(set(map(tuple, json.loads(row.accepted))) | set(_held(session, row))))
     row.released_by, row.released_because = by, because
     before = State(row.state)
-    after, instructions = released(has_result)
+    after, instructions = released(left_before)
     row.state, row.state_since, row.reasons = after, now, "[]"
     trail.append(session, events.cycle_released(by, about(row), because=because))
     moved = events.cycle_state_changed(
@@ -238,7 +272,9 @@ def person_releases(
     )
     trail.append(session, moved)
     if Instruction.QUEUE_DELIVERIES in instructions and revision is not None:
-        release(session, row, revision, config, now)
+        revision.state = "RELEASED"
+        stopped = select(Delivery.id).where(Delivery.revision_id == revision.id, Delivery.state == "PARKED")
+        outbox.requeue(session, session.scalars(stopped).all(), now)
 
 
 def _held(session: Session, row: CycleRow) -> Sequence[tuple[str, str]]:
