@@ -59,6 +59,9 @@ workers = 2
 [cycle]
 series_quiet_s = 3.0
 
+[tia]
+method = "hybrid"
+
 [operation]
 health_port = {health_port}
 

@@ -41,10 +41,6 @@ workers = 1
 [cycle]
 expected_time_points = 2
 series_quiet_s = 1.5
-[registration]
-working_voxel_mm = 8.0
-samples = 5000
-iterations = 40
 [operation]
 health_port = {health}
 [delivery]
@@ -58,6 +54,16 @@ objects = ["rtdose", "sr"]
 retry_delays_min = [0.02]
 {more}
 """
+
+
+SOP_CLASSES = (
+    "1.2.840.10008.1.1",
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.20",
+    "1.2.840.10008.5.1.4.1.1.128",
+    "1.2.840.10008.5.1.4.1.1.66.4",
+    "1.2.840.10008.5.1.4.1.1.481.3",
+)
 
 
 def free_port() -> int:
@@ -112,8 +118,7 @@ class RunningNode:
     def associate(self, timeout_s: float = 40.0) -> Any:
         """An association with the receiver, waiting until it listens."""
         entity = AE("TESTER")
-        for sop_class in ("1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128",
-                          "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.1.1"):  # fmt: skip
+        for sop_class in SOP_CLASSES:
             entity.add_requested_context(sop_class, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
         deadline = time.monotonic() + timeout_s
         while True:
