@@ -22,6 +22,7 @@ from dicomnode.errors import AuditBroken
 if TYPE_CHECKING:
     from dicomnode.archive.database import Database
     from dicomnode.audit.queries import Entry
+    from dicomnode.audit.trail import Verification
 
 
 @click.group()
@@ -109,6 +110,20 @@ def verify(
     ctx: click.Context, database: str | None, checkpoints: Path | None, key_file: Path | None, as_json: bool
 ) -> None:
     """Recompute the whole chain; exit 1 and name the first broken row where it does not verify."""
+    try:
+        found = _verified(ctx, checkpoints, key_file)
+        if as_json:
+            click.echo(json.dumps({**asdict(found), "whole": found.whole}))
+        elif found.whole:
+            against = f"and {found.checkpoints} checkpoints" if checkpoints else "(no checkpoints given)"
+            click.echo(f"{found.rows} rows {against} verify; last {found.last_seq} {found.last_hash}")
+        found.raise_if_broken()
+    except AuditBroken as error:
+        click.echo(str(error), err=True)
+        ctx.exit(1)
+
+
+def _verified(ctx: click.Context, checkpoints: Path | None, key_file: Path | None) -> Verification:
     from dicomnode.audit import events, trail
     from dicomnode.audit.checkpoints import read_checkpoints
     from dicomnode.audit.pseudonym import read_key
@@ -121,16 +136,7 @@ def verify(
         event = events.trail_verified(person(), rows=found.rows, broken_seq=found.broken_seq, why=found.why)
         with archive.write() as session:
             trail.append(session, event)
-    if as_json:
-        click.echo(json.dumps({**asdict(found), "whole": found.whole}))
-    elif found.whole:
-        against = f"and {found.checkpoints} checkpoints" if marks else "(no checkpoints were compared)"
-        click.echo(f"{found.rows} rows {against} verify; last {found.last_seq} {found.last_hash}")
-    try:
-        found.raise_if_broken()
-    except AuditBroken as error:
-        click.echo(str(error), err=True)
-        ctx.exit(1)
+    return found
 
 
 @audit.command()

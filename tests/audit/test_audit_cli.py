@@ -128,3 +128,12 @@ def test_the_commands_load_no_database_until_they_run(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_forged_file_of_checkpoints_makes_verify_exit_1(filled: Database, tmp_path: Path) -> None:
+    with filled.write() as session:
+        checkpoints.checkpoint(session, tmp_path)
+    (tmp_path / checkpoints.FILE_NAME).write_text("forged\n")
+    result = run("verify", "--checkpoints", str(tmp_path), archive=filled)
+    assert result.exit_code == 1
+    assert "line 1 of audit-checkpoints.jsonl cannot be read" in result.output

@@ -219,6 +219,8 @@ def check_structure(element: Tree.Element) -> None:
 def test_every_event_makes_a_message_of_the_schemas_structure(name: str) -> None:
     message = xml_of(EVERY[name])
     check_structure(message)
+    details = {detail.get("type") for detail in message.iter("ParticipantObjectDetail")}
+    assert {"seq", "hash", "kind", *EVERY[name].detail} == details
     identification = message.find("EventIdentification")
     assert identification is not None
     assert identification.get("EventActionCode") in {"C", "R", "U", "D", "E"}
