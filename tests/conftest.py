@@ -48,7 +48,7 @@ class PostgresqlServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self._run("initdb", "-D", str(folder / "data"), "-U", "dicomnode", "-A", "trust", "-E", "UTF8",
+        self._run("initdb", "-D", str(folder / "data"), "-U", "owner", "-A", "trust", "-E", "UTF8",
                   "--locale=C", "--no-sync")  # fmt: skip
         self.start()
 
@@ -70,8 +70,8 @@ class PostgresqlServer:
         """URL of an empty database."""
         self._databases += 1
         name = f"test{self._databases}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "dicomnode", name)
-        return f"postgresql+psycopg://dicomnode@127.0.0.1:{self.port}/{name}"
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "owner", name)
+        return f"postgresql+psycopg://owner@127.0.0.1:{self.port}/{name}"
 
 
 @pytest.fixture(scope="session")

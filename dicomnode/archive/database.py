@@ -28,6 +28,8 @@ from sqlalchemy.orm import Session
 
 from dicomnode.errors import ConfigError, DicomnodeError
 
+# One connection per association and worker at most; each waits its turn to write anyway.
+_MORE_CONNECTIONS = 60
 # Any constant will do; two processes that upgrade at once must use the same one.
 _UPGRADE_LOCK = 0x6469636F
 
@@ -148,7 +150,10 @@ def _sqlite(url: URL, lock_timeout_s: float) -> Engine:
     # The file holds patient data: it is ours alone from its first byte (WAL and SHM take its mode).
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = create_engine(
-        url, hide_parameters=True, connect_args={"timeout": lock_timeout_s, "isolation_level": None}
+        url,
+        hide_parameters=True,
+        max_overflow=_MORE_CONNECTIONS,
+        connect_args={"timeout": lock_timeout_s, "isolation_level": None},
     )
 
     @event.listens_for(engine, "connect")
@@ -179,6 +184,7 @@ def _postgresql(url: URL, lock_timeout_s: float) -> Engine:
         url,
         hide_parameters=True,
         pool_pre_ping=True,
+        max_overflow=_MORE_CONNECTIONS,
         # The trail reads the newest row after it has the lock: each statement needs a fresh snapshot.
         isolation_level="READ COMMITTED",
         connect_args={"connect_timeout": 10, "options": options, "application_name": "dicomnode"},

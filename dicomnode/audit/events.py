@@ -7,80 +7,17 @@ is, is said in docs/audit.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from dicomnode.audit import codes
+from dicomnode.audit.about import About, by_node, by_peer, by_person, made
 from dicomnode.audit.codes import Code
 from dicomnode.audit.event import Event, Outcome, Participant, ParticipantObject, Party
 
 Receipt = Literal["NEW", "DUPLICATE", "CONFLICT"]
 # PS3.15 A.5.3.7: C the receiver had none, R it already had the same, U the copies differ.
 _RECEIPT_ACTION: dict[str, str] = {"NEW": "C", "DUPLICATE": "R", "CONFLICT": "U"}
-
-
-@dataclass(frozen=True)
-class About:
-    """The objects that an event is about; what is not known stays empty."""
-
-    patient_id: str = ""
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
-    sop_instance_uid: str = ""
-    sop_class_uid: str = ""
-    cycle_id: str = ""
-    revision_id: str = ""
-
-    def keys(self) -> dict[str, str]:
-        """The columns of the trail by which this is found."""
-        return {
-            "patient_id": self.patient_id,
-            "series_instance_uid": self.series_instance_uid,
-            "sop_instance_uid": self.sop_instance_uid,
-            "cycle_id": self.cycle_id,
-        }
-
-    def objects(self) -> tuple[ParticipantObject, ...]:
-        """The same as ParticipantObjects: study (or what is known of it), job, patient."""
-        found = []
-        uids = (self.sop_instance_uid,) if self.sop_instance_uid else ()
-        classes = {self.sop_class_uid: 1} if self.sop_class_uid else {}
-        for uid, kind in (
-            (self.study_instance_uid, codes.STUDY_INSTANCE_UID),
-            (self.series_instance_uid, codes.SERIES_INSTANCE_UID),
-            (self.sop_instance_uid, codes.SOP_INSTANCE_UID),
-        ):
-            if uid:
-                found.append(ParticipantObject(uid, kind, sop_classes=classes, instances=uids))
-                break
-        if self.cycle_id:
-            found.append(ParticipantObject(self.cycle_id, codes.CYCLE_ID, role=20))
-        if self.revision_id:
-            found.append(ParticipantObject(self.revision_id, codes.REVISION_ID, role=20))
-        if self.patient_id:
-            found.append(ParticipantObject(self.patient_id, codes.PATIENT_NUMBER, type_code=1, role=1))
-        return tuple(found)
-
-
-def _us(here: str, role: Code | None = None, *, requestor: bool = False) -> Participant:
-    return Participant(here, requestor, role, ae_title=here)
-
-
-def _them(peer: Party, role: Code | None = None, *, requestor: bool = False) -> Participant:
-    # UserID "for a process": what identifies it best, PS3.15 A.5.2.1.
-    return Participant(peer.subject or peer.ae_title, requestor, role, peer.ae_title, peer.address)
-
-
-def _person(person: str) -> Participant:
-    return Participant(person, requestor=True, name=person)
-
-
-def _made(
-    kind: str, event_id: Code, action: str, participants: Sequence[Participant], about: About, **more: object
-) -> Event:
-    keyed = {"objects": about.objects(), **about.keys(), **more}
-    return Event(kind, event_id, action, tuple(participants), **keyed)  # type: ignore[arg-type]
 
 
 # -- the application ----------------------------------------------------------------------------------
@@ -90,7 +27,7 @@ def application_started(here: str, *, role: str, version: str, config_digest: st
     """The node, or one of its roles, runs."""
     detail = {"role": role, "version": version, "config_digest": config_digest}
     return Event(
-        "application-started", codes.APPLICATION_ACTIVITY, "E", (_us(here, codes.APPLICATION),),
+        "application-started", codes.APPLICATION_ACTIVITY, "E", (by_node(here, codes.APPLICATION),),
         type_code=codes.APPLICATION_START, actor=here, detail=detail,
     )  # fmt: skip
 
@@ -98,7 +35,7 @@ def application_started(here: str, *, role: str, version: str, config_digest: st
 def application_stopped(here: str, *, role: str, because: str = "") -> Event:
     """The node, or one of its roles, ended in order."""
     return Event(
-        "application-stopped", codes.APPLICATION_ACTIVITY, "E", (_us(here, codes.APPLICATION),),
+        "application-stopped", codes.APPLICATION_ACTIVITY, "E", (by_node(here, codes.APPLICATION),),
         type_code=codes.APPLICATION_STOP, actor=here, sentence=because, detail={"role": role},
     )  # fmt: skip
 
@@ -107,7 +44,7 @@ def configuration_changed(
     here: str, *, before: str, after: str, changes: Mapping[str, object], person: str = ""
 ) -> Event:
     """The configuration differs from that of the last start. ``changes``: key -> [old, new], no secrets."""
-    parties = (_us(here, requestor=not person), *((_person(person),) if person else ()))
+    parties = (by_node(here, requestor=not person), *((by_person(person),) if person else ()))
     return Event(
         "configuration-changed", codes.SECURITY_ALERT, "E", parties,
         type_code=codes.SOFTWARE_CONFIGURATION, actor=person or here,
@@ -130,7 +67,7 @@ def security_alert(
     detail: Mapping[str, object] | None = None,
 ) -> Event:
     """Something that a security officer should see: TLS failure, malformed UID, flood, ..."""
-    parties = (_us(here, requestor=True), *((_them(peer),) if peer else ()))
+    parties = (by_node(here, requestor=True), *((by_peer(peer),) if peer else ()))
     return Event(
         "security-alert", codes.SECURITY_ALERT, "E", parties, type_code=alert, outcome=outcome,
         objects=(ParticipantObject(here, codes.NODE_ID, role=13),),
@@ -141,7 +78,7 @@ def security_alert(
 def association_refused(here: str, peer: Party, *, called_ae: str, reason: str) -> Event:
     """A peer was turned away."""
     return Event(
-        "association-refused", codes.SECURITY_ALERT, "E", (_us(here, requestor=True), _them(peer)),
+        "association-refused", codes.SECURITY_ALERT, "E", (by_node(here, requestor=True), by_peer(peer)),
         type_code=codes.NODE_AUTHENTICATION, outcome=Outcome.MINOR, sentence=reason,
         objects=(ParticipantObject(here, codes.NODE_ID, role=13),),
         peer=peer.ae_title or peer.address,
@@ -153,9 +90,9 @@ def instance_received(
     here: str, peer: Party, about: About, *, receipt: Receipt, sha256: str, size_bytes: int, association: str
 ) -> Event:
     """An instance came: NEW, DUPLICATE (same bytes again) or CONFLICT (same UID, other bytes)."""
-    parties = (_them(peer, codes.SOURCE, requestor=True), _us(here, codes.DESTINATION))
+    parties = (by_peer(peer, codes.SOURCE, requestor=True), by_node(here, codes.DESTINATION))
     conflict = receipt == "CONFLICT"
-    return _made(
+    return made(
         "instance-received", codes.INSTANCES_TRANSFERRED, _RECEIPT_ACTION[receipt], parties, about,
         outcome=Outcome.MINOR if conflict else Outcome.SUCCESS, peer=peer.ae_title,
         sentence="same SOP Instance UID, other bytes: both are kept, neither is used" if conflict else "",
@@ -165,8 +102,8 @@ def instance_received(
 
 def instance_quarantined(here: str, about: About, *, reason: str) -> Event:
     """An instance is kept but will not be used."""
-    return _made(
-        "instance-quarantined", codes.INSTANCES_ACCESSED, "U", (_us(here, requestor=True),), about,
+    return made(
+        "instance-quarantined", codes.INSTANCES_ACCESSED, "U", (by_node(here, requestor=True),), about,
         outcome=Outcome.MINOR, sentence=reason, actor=here, detail={"reason": reason},
     )  # fmt: skip
 
@@ -176,16 +113,16 @@ def instance_quarantined(here: str, about: About, *, reason: str) -> Event:
 
 def series_used(here: str, about: About, *, role: str) -> Event:
     """A series became part of a cycle."""
-    return _made(
-        "series-used", codes.INSTANCES_ACCESSED, "R", (_us(here, requestor=True),), about,
+    return made(
+        "series-used", codes.INSTANCES_ACCESSED, "R", (by_node(here, requestor=True),), about,
         actor=here, detail={"role": role},
     )  # fmt: skip
 
 
 def series_unused(here: str, about: About, *, reason_code: str, reason: str) -> Event:
     """A series arrived and is of no use; the reason is for a person."""
-    return _made(
-        "series-unused", codes.INSTANCES_ACCESSED, "R", (_us(here, requestor=True),), about,
+    return made(
+        "series-unused", codes.INSTANCES_ACCESSED, "R", (by_node(here, requestor=True),), about,
         actor=here, sentence=reason, detail={"reason_code": reason_code, "reason": reason},
     )  # fmt: skip
 
@@ -193,7 +130,7 @@ def series_unused(here: str, about: About, *, reason_code: str, reason: str) -> 
 def _cycle(
     kind: str, meaning: str, who: Participant, about: About, action: str = "U", **more: object
 ) -> Event:
-    return _made(
+    return made(
         kind, codes.PROCEDURE_RECORD, action, (who,), about,
         type_code=codes.private(kind, meaning), actor=who.user_id, **more,
     )  # fmt: skip
@@ -202,7 +139,7 @@ def _cycle(
 def cycle_state_changed(here: str, about: About, *, before: str, after: str, reasons: Sequence[str]) -> Event:
     """The node moved a cycle on; ``reasons`` say why it is held or waits."""
     return _cycle(
-        "cycle-state-changed", "Cycle state changed", _us(here, requestor=True), about,
+        "cycle-state-changed", "Cycle state changed", by_node(here, requestor=True), about,
         outcome=Outcome.MINOR if after == "HELD" else Outcome.SUCCESS, sentence="; ".join(reasons),
         detail={"before": before, "after": after, "reasons": list(reasons)},
     )  # fmt: skip
@@ -214,14 +151,14 @@ def administration_recorded(
     """An administration was learned from an object, the configuration or a person."""
     detail = {"nuclide": nuclide, "activity_mbq": activity_mbq, "administered_at": at, "source": source}
     return _cycle(
-        "administration-recorded", "Administration recorded", _person(who), about, "C", detail=detail
+        "administration-recorded", "Administration recorded", by_person(who), about, "C", detail=detail
     )
 
 
 def administration_withdrawn(who: str, about: About, *, because: str, administration_id: int) -> Event:
     """A recorded administration no longer counts."""
     return _cycle(
-        "administration-withdrawn", "Administration withdrawn", _person(who), about, "D",
+        "administration-withdrawn", "Administration withdrawn", by_person(who), about, "D",
         sentence=because, detail={"because": because, "administration_id": administration_id},
     )  # fmt: skip
 
@@ -229,19 +166,21 @@ def administration_withdrawn(who: str, about: About, *, because: str, administra
 def cycle_released(person: str, about: About, *, because: str) -> Event:
     """A person released a held cycle."""
     detail = {"because": because}
-    return _cycle("cycle-released", "Cycle released", _person(person), about, sentence=because, detail=detail)
+    return _cycle(
+        "cycle-released", "Cycle released", by_person(person), about, sentence=because, detail=detail
+    )
 
 
 def cycle_held(person: str, about: About, *, because: str) -> Event:
     """A person stopped a cycle."""
     detail = {"because": because}
-    return _cycle("cycle-held", "Cycle held", _person(person), about, sentence=because, detail=detail)
+    return _cycle("cycle-held", "Cycle held", by_person(person), about, sentence=because, detail=detail)
 
 
 def sent_again(person: str, about: About, *, peer: str, because: str = "") -> Event:
     """A person asked for a result to be sent (again)."""
     return _cycle(
-        "cycle-sent", "Cycle sent", _person(person), about,
+        "cycle-sent", "Cycle sent", by_person(person), about,
         sentence=because, peer=peer, detail={"because": because},
     )  # fmt: skip
 
@@ -250,8 +189,8 @@ def sent_again(person: str, about: About, *, peer: str, because: str = "") -> Ev
 
 
 def _calculation(kind: str, meaning: str, here: str, about: About, **more: object) -> Event:
-    return _made(
-        kind, codes.CALCULATION, "E", (_us(here, codes.APPLICATION, requestor=True),), about,
+    return made(
+        kind, codes.CALCULATION, "E", (by_node(here, codes.APPLICATION, requestor=True),), about,
         type_code=codes.private(kind, meaning), actor=here, **more,
     )  # fmt: skip
 
@@ -287,8 +226,8 @@ def calculation_replayed(
 
 def result_created(here: str, about: About, *, role: str, sha256: str) -> Event:
     """An object was made for a revision."""
-    return _made(
-        "result-created", codes.INSTANCES_ACCESSED, "C", (_us(here, requestor=True),), about,
+    return made(
+        "result-created", codes.INSTANCES_ACCESSED, "C", (by_node(here, requestor=True),), about,
         actor=here, detail={"role": role, "sha256": sha256, "revision_id": about.revision_id},
     )  # fmt: skip
 
@@ -298,8 +237,8 @@ def result_created(here: str, about: About, *, role: str, sha256: str) -> Event:
 
 def transfer_begun(here: str, peer: Party, about: About, *, attempt: int) -> Event:
     """The intent to send an object, PS3.15 A.5.3.3."""
-    parties = (_us(here, codes.SOURCE, requestor=True), _them(peer, codes.DESTINATION))
-    return _made(
+    parties = (by_node(here, codes.SOURCE, requestor=True), by_peer(peer, codes.DESTINATION))
+    return made(
         "transfer-begun", codes.BEGIN_TRANSFERRING, "E", parties, about,
         peer=peer.ae_title, detail={"attempt": attempt},
     )  # fmt: skip
@@ -316,8 +255,8 @@ def transferred(
     attempt: int = 1,
 ) -> Event:
     """An object was sent, or refused. Action R: the sender cannot know what the peer held (A.5.3.7)."""
-    parties = (_us(here, codes.SOURCE, requestor=True), _them(peer, codes.DESTINATION))
-    return _made(
+    parties = (by_node(here, codes.SOURCE, requestor=True), by_peer(peer, codes.DESTINATION))
+    return made(
         "instance-sent", codes.INSTANCES_TRANSFERRED, "R", parties, about, outcome=outcome,
         peer=peer.ae_title, sentence=f"{status} {comment}".strip(),
         detail={"status": status, "comment": comment, "attempt": attempt},
@@ -334,9 +273,9 @@ def commitment(
     reason: str = "",
 ) -> Event:
     """Storage commitment: we ASKED, the peer COMMITTED or FAILED, or we ANSWERED a peer's request."""
-    return _made(
+    return made(
         "storage-commitment", codes.STORAGE_COMMITMENT, "E",
-        (_us(here, requestor=step != "ANSWERED"), _them(peer, requestor=step == "ANSWERED")), about,
+        (by_node(here, requestor=step != "ANSWERED"), by_peer(peer, requestor=step == "ANSWERED")), about,
         outcome=Outcome.SERIOUS if step == "FAILED" else Outcome.SUCCESS, peer=peer.ae_title,
         sentence=reason, detail={"step": step, "transaction_uid": transaction_uid, "reason": reason},
     )  # fmt: skip
@@ -347,8 +286,8 @@ def commitment(
 
 def instances_viewed(person: str, about: About, *, what: str) -> Event:
     """A person looked at a patient's data (show, review page, export)."""
-    return _made(
-        "instances-viewed", codes.INSTANCES_ACCESSED, "R", (_person(person),), about,
+    return made(
+        "instances-viewed", codes.INSTANCES_ACCESSED, "R", (by_person(person),), about,
         actor=person, detail={"what": what},
     )  # fmt: skip
 
@@ -357,8 +296,8 @@ def study_deleted(here: str, about: About, *, instances: Mapping[str, int], beca
     """Retention removed a study's files. ``instances``: SOP Class UID -> how many."""
     study = ParticipantObject(about.study_instance_uid, codes.STUDY_INSTANCE_UID, sop_classes=instances)
     patient = tuple(item for item in about.objects() if item.type_code == 1)
-    return _made(
-        "study-deleted", codes.STUDY_DELETED, "D", (_us(here, requestor=True),), about,
+    return made(
+        "study-deleted", codes.STUDY_DELETED, "D", (by_node(here, requestor=True),), about,
         objects=(study, *patient), sentence=because, actor=here,
         detail={"instances": dict(instances), "because": because},
     )  # fmt: skip
@@ -368,7 +307,7 @@ def audit_log_used(person: str, *, verb: str, query: Mapping[str, object], rows:
     """Somebody read the trail, PS3.15 A.5.3.2. ``uri`` names the trail without a password."""
     log = ParticipantObject(uri, codes.URI, role=13, name="Security Audit Log")
     return Event(
-        "audit-log-used", codes.AUDIT_LOG_USED, "R", (_person(person),), (log,), actor=person,
+        "audit-log-used", codes.AUDIT_LOG_USED, "R", (by_person(person),), (log,), actor=person,
         patient_id=str(query.get("patient_id") or ""), detail={"verb": verb, "query": query, "rows": rows},
     )  # fmt: skip
 
@@ -379,7 +318,7 @@ def trail_verified(here: str, *, rows: int, broken_seq: int | None, why: str = "
     log = ParticipantObject(here, codes.NODE_ID, role=13, name="Security Audit Log")
     return Event(
         "audit-verified", codes.SECURITY_ALERT if broken else codes.AUDIT_LOG_USED, "E" if broken else "R",
-        (_us(here, requestor=True),), (log,), outcome=Outcome.MAJOR if broken else Outcome.SUCCESS,
+        (by_node(here, requestor=True),), (log,), outcome=Outcome.MAJOR if broken else Outcome.SUCCESS,
         type_code=codes.TRAIL_BROKEN if broken else None, sentence=why, actor=here,
         detail={"rows": rows, "broken_seq": broken_seq, "why": why},
     )  # fmt: skip

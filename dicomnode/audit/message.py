@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as Tree
 
+from dicomnode.audit.codes import NODE_ID
+
 # RFC 5424 6.2.1 and PS3.15 A.6: facility 10 (security/authorization), severity 5 notice or 4 warning.
 _FACILITY = 10
 _NOTICE, _WARNING = 5, 4
@@ -21,8 +23,8 @@ def to_xml(
 ) -> bytes:
     """The AuditMessage of one row, UTF-8. Elements and attributes in the order of the schema.
 
-    ``detail`` goes along as ParticipantObjectDetail of the first object, with the row's number and
-    hash, so that the repository can check our chain.
+    ``detail`` goes along as ParticipantObjectDetail of the first object (the node itself where the event
+    has none), with the row's number and hash, so that the repository can check our chain.
     """
     said = json.loads(body)
     message = Tree.Element("AuditMessage")
@@ -34,8 +36,8 @@ def to_xml(
         source.set("AuditEnterpriseSiteID", enterprise_site_id)
     source.set("AuditSourceID", source_id)
     Tree.SubElement(source, "AuditSourceTypeCode", {"csd-code": _SOURCE_TYPE})
-    detail = {"seq": seq, "hash": row_hash, "kind": said["kind"], **said["detail"]}
-    for number, item in enumerate(said["objects"]):
+    detail = {**said["detail"], "seq": seq, "hash": row_hash, "kind": said["kind"]}
+    for number, item in enumerate(said["objects"] or [_ourselves(source_id)]):
         _object(message, item, detail if number == 0 else {})
     xml: bytes = Tree.tostring(message, encoding="utf-8", xml_declaration=True)
     return xml
@@ -99,6 +101,12 @@ def _object(message: Tree.Element, said: Mapping[str, Any], detail: Mapping[str,
             if len(said["sop_classes"]) == 1:
                 for instance in said["instances"]:
                     Tree.SubElement(sop_class, "Instance", UID=instance)
+
+
+def _ourselves(source_id: str) -> Mapping[str, Any]:
+    # PS3.16 CID 404 Node ID; role 13: security resource.
+    node = {"code": NODE_ID.code, "scheme": NODE_ID.scheme, "meaning": NODE_ID.meaning}
+    return {"id": source_id, "id_type": node, "type_code": 2, "role": 13, "name": "", "sop_classes": {}}
 
 
 def _code(parent: Tree.Element, name: str, code: Mapping[str, str]) -> None:

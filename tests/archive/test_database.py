@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -179,3 +181,12 @@ def test_an_address_that_is_no_archive_is_a_fault_of_the_configuration() -> None
 
 def test_the_default_database_lies_in_the_data_folder() -> None:
     assert ArchiveSettings(data_folder=Path("/srv/node")).url == "sqlite:////srv/node/dicomnode.sqlite3"
+
+
+def test_three_processes_that_upgrade_at_once_make_one_archive(archive_url: str) -> None:
+    code = "import sys; from dicomnode.archive.database import Database; Database(sys.argv[1]).upgrade()"
+    started = [subprocess.Popen([sys.executable, "-c", code, archive_url]) for _ in range(3)]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    database = Database(archive_url)
+    database.check_current()
+    database.close()

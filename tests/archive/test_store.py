@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,3 +167,28 @@ def test_a_discarded_object_is_gone_unless_it_came_again(store: Store) -> None:
 def test_free_space_is_what_the_file_system_says(store: Store) -> None:
     about = os.statvfs(store.root)
     assert store.free_bytes() == pytest.approx(about.f_bavail * about.f_frsize, rel=0.05)
+
+
+def test_file_and_folder_are_synced_before_and_after_the_rename(tmp_path: Path) -> None:
+    """What the kernel is asked to do, in order, as strace sees it."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("needs the program strace")
+    code = (
+        "import sys, pathlib; from dicomnode.archive.store import Store;"
+        "s = Store(pathlib.Path(sys.argv[1]));"
+        "p = s.incoming / 'x'; p.write_bytes(b'abc'); s.adopt(p)"
+    )
+    calls = "trace=fsync,rename,renameat,renameat2"
+    done = subprocess.run(
+        [strace, "-f", "-y", "-e", calls, sys.executable, "-c", code, str(tmp_path / "s")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0
+    seen = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
+    digest = hashlib.sha256(b"abc").hexdigest()
+    order = ["/incoming/x>", "/objects>", "/incoming/x", f"/objects/{digest[:2]}>"]
+    assert [name in line for name, line in zip(order, seen, strict=True)] == [True] * 4
+    assert ["fsync" in line for line in seen] == [True, True, False, True]

@@ -21,7 +21,8 @@ from dicomnode.archive.database import Database
 from dicomnode.audit import checkpoints, events, tables, trail
 from dicomnode.audit.event import Event, instant, plain
 from dicomnode.audit.events import About
-from dicomnode.errors import AuditBroken
+from dicomnode.audit.pseudonym import pseudonym, read_key
+from dicomnode.errors import AuditBroken, ConfigError
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -382,3 +383,64 @@ def test_an_integrity_error_is_not_an_outage(database: Database) -> None:
     fill(database, 1)
     with pytest.raises(IntegrityError, match="append-only"), database.write() as session:
         session.execute(text("DELETE FROM events"))
+
+
+def test_the_role_of_the_node_can_append_and_nothing_more(postgresql) -> None:  # type: ignore[no-untyped-def]
+    url = postgresql.new_database()
+    owner = Database(url)
+    owner.upgrade()
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    grants = page[page.index("GRANT SELECT") : page.index("```", page.index("GRANT SELECT"))]
+    with owner.write() as session:
+        session.execute(text("CREATE ROLE dicomnode LOGIN"))
+        for statement in grants.split(";"):
+            if statement.strip():
+                session.execute(text(statement))
+    node = Database(url.replace("owner@", "dicomnode@"))
+    node.check_current()
+    fill(node, 2)
+    with node.read() as session:
+        assert trail.verify(session).whole
+        assert session.execute(text("SELECT * FROM v_access")).all() == []
+    for statement in (
+        "UPDATE events SET body = ''",
+        "TRUNCATE events",
+        "ALTER TABLE events DISABLE TRIGGER ALL",
+    ):
+        with pytest.raises(DatabaseError, match=r"permission denied|must be owner"), node.write() as session:
+            session.execute(text(statement))
+    node.close()
+    owner.close()
+
+
+def test_a_key_longer_than_an_index_can_hold_is_cut_in_its_column_only(database: Database) -> None:
+    # PostgreSQL refuses an index entry of more than 2704 bytes.
+    with database.write() as session:
+        trail.append(session, events.instances_viewed("x" * 5000, About(patient_id="P"), what="show"))
+    with database.read() as session:
+        row = session.execute(text("SELECT actor, body FROM events")).one()
+        assert trail.verify(session).whole
+    assert row.actor == "x" * 256
+    assert "x" * 5000 in row.body
+
+
+def test_a_pseudonym_is_the_same_for_the_same_patient_and_key_only(tmp_path: Path) -> None:
+    key = b"0123456789abcdef"
+    # printf P1 | openssl dgst -sha256 -hmac 0123456789abcdef
+    assert pseudonym("P1", key) == "p-66d63c8f9ab9ec77"
+    assert pseudonym("P1 ", key) == pseudonym("P1", key)
+    assert pseudonym("P1", key[::-1]) != pseudonym("P1", key)
+    with pytest.raises(ConfigError, match="has 3 bytes; at least 16"):
+        pseudonym("P1", b"abc")
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"k" * 32 + b"\n")
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="others may read this key; run chmod 600"):
+        read_key(path)
+    path.chmod(0o600)
+    assert read_key(path) == b"k" * 32
+    with pytest.raises(ConfigError, match="key file not found"):
+        read_key(tmp_path / "none")
