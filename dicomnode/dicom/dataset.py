@@ -12,7 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Attributes:
             value = self.dataset[tag].value
             return None if value is None or value == "" else value
         except PARSE_FAULTS:
-            self.faults.append(tag if isinstance(tag, str) else f"({tag[0]:04x},{tag[1]:04x})")
+            self.faults.append(_name(tag))
             return None
 
     def text(self, tag: str | tuple[int, int]) -> str:
@@ -108,8 +108,11 @@ class Attributes:
         try:
             numbers = tuple(float(v) for v in (value if _many(value) else (value,)))
         except PARSE_FAULTS:
-            return ()
-        return numbers if all(isfinite(n) for n in numbers) else ()
+            numbers = (nan,)
+        if all(isfinite(n) for n in numbers):
+            return numbers
+        self.faults.append(_name(tag))
+        return ()
 
     def number(self, tag: str | tuple[int, int]) -> float | None:
         """The first number, or None."""
@@ -158,6 +161,10 @@ class Attributes:
     def transfer_syntax(self) -> str:
         """Transfer Syntax UID of the file."""
         return Attributes(getattr(self.dataset, "file_meta", {})).text("TransferSyntaxUID")
+
+
+def _name(tag: str | tuple[int, int]) -> str:
+    return tag if isinstance(tag, str) else f"({tag[0]:04x},{tag[1]:04x})"
 
 
 def _many(value: Any) -> bool:

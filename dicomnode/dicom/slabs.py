@@ -22,7 +22,7 @@ SAMPLE_MM = 0.8
 MIN_SAMPLES, MAX_SAMPLES = 3, 8
 """... with at least and at most so many points along each axis."""
 GAP = 1.5
-"""Planes further apart than this many usual distances are not joined: what lies between is not the region's."""
+"""Planes further apart than this many usual distances are not joined: between them the region ends."""
 
 Float = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -164,8 +164,8 @@ def _check_factors(
     if worst <= FACTOR_LIMIT:
         return ()
     sentence = (
-        f"DecayCorrection says {label}, for which a DecayFactor of {wanted:.4f} is expected, but {stated:.4f} "
-        f"is stated; find out to which instant this camera corrects and settle it with "
+        f"DecayCorrection says {label}, for which a DecayFactor of {wanted:.4f} is expected, but {stated:.4f}"
+        f" is stated; find out to which instant this camera corrects and settle it with "
         f'`[[cycle.calibration]] decay_reference = "START"` (or "ADMIN", "NONE") for that camera'
     )
     rule = "decay-reference-contradiction"
