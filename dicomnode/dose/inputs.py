@@ -110,8 +110,8 @@ def mean_range_mm(electron_mev: float) -> float:
     """About the mean distance at which electrons leave their energy, mm in water.
 
     Range of Katz and Penfold (Rev Mod Phys 24 (1952) 28): R = 0.412 E^(1.265 - 0.0954 ln E) g/cm2, at the
-    mean energy per decay. Against the EGSnrc kernels: 177Lu 0.22 (0.25), 131I 0.36 (0.41), 90Y 3.8 mm
-    (2.8 mm; an overestimate, on the safe side).
+    mean energy per decay. Against the EGSnrc kernels: 177Lu 0.22 (0.25), 131I 0.36 (0.39), 90Y 3.8 mm
+    (2.7 mm; an overestimate, on the safe side).
     """
     if electron_mev <= 0:
         return 0.0

@@ -30,8 +30,8 @@ from dicomnode.physics.kernels import JOULE_PER_MEV
 
 Float64 = npt.NDArray[np.float64]
 
-# Share of the photon energy absorbed in an organ of some 300 g: 0.12 (177Lu) and 0.15 (131I) for a sphere
-# of 42 mm radius by the EGSnrc water kernels (tests/dose/test_local.py computes them).
+# Share of the photon energy absorbed in an organ: by the EGSnrc water kernels 0.11 (177Lu) and 0.10 (131I)
+# for a ball of 300 g, 0.17 and 0.15 for one of 1 kg (tests/dose/test_local.py computes them).
 ORGAN_PHOTON_SHARE = 0.15
 
 

@@ -15,8 +15,8 @@ from dicomnode.errors import OutOfDomain
 from dicomnode.model import EnergyPerDecay, Nuclide
 from dicomnode.physics.nuclides import canonical_name, nuclide
 
-# (daughter, branching fraction) of each member: ICRP 107, annex A. Stable daughters and branches below
-# 2e-4 (At-217 beta-minus, 1.2e-4) left out.
+# (daughter, branching fraction) of each member: ICRP 107 (data/README.md). Stable daughters and branches
+# below 2e-4 (At-217 beta-minus, 1.2e-4) left out.
 BRANCHES: Mapping[str, tuple[tuple[str, float], ...]] = {
     "Ac-225": (("Fr-221", 1.0),),
     "Fr-221": (("At-217", 1.0),),

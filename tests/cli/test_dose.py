@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,3 +139,13 @@ def test_materials_lists_compositions():
     assert found["kidney"]["density_g_per_cm3"] == 1.05
     assert sum(found["kidney"]["mass_fractions"].values()) == pytest.approx(1.0)
     assert "ICRP 110" in CliRunner().invoke(materials, ["kidney"]).output
+
+
+def test_the_commands_load_nothing_heavy_until_they_run():
+    code = (
+        "import sys, dicomnode.cli.dose, dicomnode.cli.nuclides, dicomnode.cli.materials; "
+        "heavy = ('SimpleITK', 'scipy', 'torch', 'numba', 'matplotlib', 'pydantic', 'numpy'); "
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

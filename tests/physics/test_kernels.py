@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dicomnode.errors import OutOfDomain
+from dicomnode.physics import voxel_kernels
 from dicomnode.physics.kernels import WATER_KERNELS, water_kernel
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.voxel_kernels import component_mev, full_sum, reach_voxels, voxel_kernel
@@ -105,3 +106,24 @@ def test_axes_are_not_mixed_up():
 def test_a_nuclide_without_kernel_is_refused():
     with pytest.raises(OutOfDomain, match="Lu-177, Y-90, I-131"):
         water_kernel("Sm-153")
+
+
+def test_twice_the_directions_change_little(monkeypatch):
+    kernel, spacing = water_kernel("Lu-177"), (4.42, 4.42, 4.42)
+    once = voxel_kernel(kernel, spacing, (6, 6, 6)).total_mev
+    monkeypatch.setattr(voxel_kernels, "ANGLES", 2 * voxel_kernels.ANGLES)
+    monkeypatch.setattr(voxel_kernels, "ANGLES_PER_VOXEL", 2 * voxel_kernels.ANGLES_PER_VOXEL)
+    twice = voxel_kernel(kernel, spacing, (6, 6, 6)).total_mev
+    assert np.abs(once - twice).max() < 1e-5 * twice[0, 0, 0]
+    assert np.abs(once / twice - 1).max() < 0.005  # on the axes; 3e-4 rms
+
+
+@pytest.mark.parametrize("offset", [(0, 0, 1), (0, 2, 1), (1, 0, 7), (3, 3, 0), (0, 0, 12)])
+def test_it_is_the_mean_over_pairs_of_points(offset):
+    """The slow twin: pairs of random points in source and target voxel, photons, long voxels."""
+    photon, spacing = water_kernel("Lu-177").photon, (2.0, 3.0, 5.0)
+    rng, edges = np.random.default_rng(5), np.array(spacing[::-1])
+    pairs = (rng.random((400_000, 3)) - rng.random((400_000, 3)) + offset) * edges
+    sampled = photon.per_mm3(np.linalg.norm(pairs, axis=1)) * np.prod(edges)
+    made = component_mev(photon, spacing, (4, 4, 13))[offset]
+    assert made == pytest.approx(sampled.mean(), rel=0.01, abs=4 * sampled.std() / 400_000**0.5)
