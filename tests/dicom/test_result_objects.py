@@ -162,7 +162,7 @@ def test_quantisation_errs_by_half_a_step_at_most(gy: np.ndarray, bits: int) -> 
 def test_a_decimal_string_fits_and_keeps_nine_digits(value: float) -> None:
     text = ds_text(value)
     assert len(text) <= 16
-    assert float(text) == pytest.approx(value, rel=1e-9, abs=0)
+    assert float(text) == pytest.approx(value, rel=5e-9, abs=0)
 
 
 def test_dose_below_zero_by_more_than_rounding_is_a_fault(dose: DoseMap) -> None:
@@ -352,7 +352,7 @@ def test_plastimatch_reads_the_same_dose_in_the_same_place(bits: int, sign: floa
     dose = dose_map(grid)
     path, image = tmp_path / "dose.dcm", tmp_path / "dose.mha"
     path.write_bytes(write_rtdose(dose, PATIENT, identity("d"), bits=bits))
-    command = [program("plastimatch"), "convert", "--input", str(path), "--output-img", str(image)]
+    command = [program("plastimatch"), "convert", "--input", str(path), "--output-dose-img", str(image)]
     subprocess.run(command, capture_output=True, check=True, timeout=60)
     header, values = read_mha(image, (7, 8, 9))
     expected = dose.gy if sign > 0 else dose.gy[::-1]
