@@ -26,6 +26,7 @@ from dicomnode.results.course import course_doses
 from dicomnode.results.dvh import cumulative_dvh
 from dicomnode.results.organs import dose_at_volume, organ_doses, uncertainty
 from dicomnode.results.radiobiology import (
+    bed_map,
     biologically_effective_dose,
     equivalent_dose_2gy,
     protraction_factor,
@@ -152,6 +153,16 @@ def test_bed_takes_the_fitted_curve_then_the_stated_half_life_then_refuses() -> 
     assert region_bed("kidney", 23.0, fitted, biology) == region_bed("kidney", 23.0, None, stated)
     with pytest.raises(Inconsistent, match="'kidney' needs its effective half-life"):
         region_bed("kidney", 23.0, curve("kidney"), biology)
+
+
+def test_the_bed_map_is_bed_in_its_regions_and_zero_elsewhere() -> None:
+    dose, _, regions, fit = scene(np.full(GRID.shape_zyx, 23.0))
+    biology = Radiobiology(alpha_beta_gy=2.5, repair_half_time_h=2.8, effective_half_life_h=51.0)
+    found = bed_map(dose, regions, fit, ResultsSettings(radiobiology={"organ": biology}))
+    np.testing.assert_allclose(found.gy[0], 34.013, atol=1e-3)
+    assert not found.gy[1].any()
+    step = 23.01 * (1 + 2.8 / 53.8 * 23.01 / 2.5) - 34.0126  # dBED for 0.01 Gy
+    assert found.sigma_gy[0, 0, 0] == pytest.approx(0.05 * 23.0 * step / 0.01, rel=2e-2)
 
 
 # ---- DVH and course -------------------------------------------------------------------------------------
