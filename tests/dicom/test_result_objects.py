@@ -123,6 +123,15 @@ def test_the_patient_is_copied_and_odd_values_of_type_2_are_dropped() -> None:
     assert (patient.birth_date, patient.sex, patient.study_time) == ("", "", "101500")
 
 
+@pytest.mark.parametrize("date", ["00000000", "20260230", "2026.3.4", ""])
+def test_a_day_that_does_not_exist_is_left_empty(date: str) -> None:
+    header = Dataset()
+    header.StudyInstanceUID = "1.2.3"
+    header.add_new("StudyDate", "LO", date)
+    header.add_new("StudyTime", "LO", "246000")
+    assert (patient_study(header).study_date, patient_study(header).study_time) == ("", "")
+
+
 def test_a_header_without_a_study_is_refused_and_so_is_a_path_for_a_uid() -> None:
     with pytest.raises(MissingAttribute, match="StudyInstanceUID"):
         patient_study(Dataset())
