@@ -134,7 +134,9 @@ def _mapping(quantity: Quantity, values: npt.NDArray[np.float32]) -> hd.pm.RealW
 def _window(values: npt.NDArray[np.float32]) -> hd.VOILUTTransformation:
     """Show everything from zero to the maximum."""
     width = max(float(ds_text(float(f"{float(values.max()):.6g}"))), 1e-6)
-    return hd.VOILUTTransformation(window_center=width / 2, window_width=width)
+    return hd.VOILUTTransformation(
+        window_center=width / 2, window_width=width, voi_lut_function="LINEAR_EXACT"
+    )
 
 
 def _stub(grid: Grid, patient: PatientStudy) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dicomnode.errors import MissingAttribute, Unsupported
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
-_DATE = re.compile(r"\d{8}")
-_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 _SOURCE_UID = re.compile(r"[0-9.]{1,64}")
 """UIDs of other makers may carry leading zeros: they must be repeated as they are."""
 
@@ -76,9 +76,9 @@ def patient_study(header: Dataset) -> PatientStudy:
         patient_name=_free_text(header, "PatientName", 0),
         patient_id=_free_text(header, "PatientID", 0),
         study_uid=_uid(header, "StudyInstanceUID", required=True),
-        birth_date=_matching(header, "PatientBirthDate", _DATE),
+        birth_date=_date(header, "PatientBirthDate"),
         sex=_matching(header, "PatientSex", re.compile("[MFO]")),
-        study_date=_matching(header, "StudyDate", _DATE),
+        study_date=_date(header, "StudyDate"),
         study_time=_matching(header, "StudyTime", _TIME),
         study_id=_free_text(header, "StudyID", 16),
         accession_number=_free_text(header, "AccessionNumber", 16),
@@ -109,6 +109,16 @@ def _matching(header: Dataset, keyword: str, pattern: re.Pattern[str]) -> str:
     """The value where it has the form its type asks for, else empty: these attributes are type 2."""
     text = _free_text(header, keyword, 0).strip()
     return text if pattern.fullmatch(text) else ""
+
+
+def _date(header: Dataset, keyword: str) -> str:
+    """A day that exists, else empty: "00000000" occurs, as does the 30th of February."""
+    text = _matching(header, keyword, re.compile(r"\d{8}"))
+    try:
+        datetime.strptime(text, "%Y%m%d")  # noqa: DTZ007  a day has no zone
+    except ValueError:
+        return ""
+    return text
 
 
 def _uid(header: Dataset, keyword: str, *, required: bool) -> str:

@@ -77,7 +77,11 @@ def _finish(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        for text in axes.legend(fontsize=7, frameon=False, loc="best", handlelength=1.4).get_texts():
+        legend = axes.legend(
+            fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.47, -0.16), ncols=3,
+            handlelength=1.4, columnspacing=1.2,
+        )  # fmt: skip
+        for text in legend.get_texts():
             text.set_parse_math(False)
 
 

@@ -90,12 +90,15 @@ class Page:
         box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "none"}
         self.write(RIGHT - 0.01, text, size=9, ha="right", color="white", fontweight="bold", bbox=box)
 
-    def footer(self, left: str, number: int, of: int) -> None:
+    def footer(self, lines: Sequence[str], number: int, of: int) -> None:
+        """What every page says at its foot: whose it is, and that it is no medical device."""
         self.y = BOTTOM - 4 * POINT
         self.rule()
         self.skip(11)
-        self.write(LEFT, left, size=6.8, color=FAINT)
         self.write(RIGHT, f"page {number} of {of}", size=6.8, ha="right", color=FAINT)
+        for line in lines:
+            self.write(LEFT, line, size=6.8, color=FAINT)
+            self.skip(10)
 
 
 def _cut(text: str, widest: int) -> str:

@@ -199,11 +199,12 @@ def draw_scale(figure: Figure, image: Any, label: str, colour: str, *, upright: 
     if upright:
         place = (box.x1 + 0.008, box.y0, 0.012, box.height)
     else:
-        place = (box.x0, box.y0 - 0.035, box.width, 0.014)
+        place = (box.x0 + 0.04 * box.width, box.y0 - 0.035, 0.92 * box.width, 0.014)
     axes = figure.add_axes(place)
     scale = ScalarMappable(norm=image.norm, cmap=image.cmap)
     bar = figure.colorbar(scale, cax=axes, orientation="vertical" if upright else "horizontal")
-    bar.set_ticks(round_ticks(float(image.norm.vmax)))
+    ticks = round_ticks(float(image.norm.vmax))
+    bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
     bar.set_label(label, fontsize=8, color=colour)
     axes.minorticks_off()
     axes.tick_params(labelsize=7.5, colors=colour, length=2, width=0.5)

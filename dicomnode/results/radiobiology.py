@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import log
 
+import numpy as np
+
 from dicomnode.errors import Inconsistent
-from dicomnode.model import RegionTia
-from dicomnode.results.settings import Radiobiology
+from dicomnode.model import DoseMap, LabelMap, RegionTia, TiaFit
+from dicomnode.results.settings import Radiobiology, ResultsSettings
 
 
 def biologically_effective_dose(dose_gy: float, protraction: float, alpha_beta_gy: float) -> float:
@@ -57,6 +59,13 @@ def region_bed(
     Inconsistent
         where no exponential was fitted to the region and no effective half-life is configured.
     """
+    protraction = region_protraction(region, curve, biology)
+    bed = biologically_effective_dose(dose_gy, protraction, biology.alpha_beta_gy)
+    return bed, equivalent_dose_2gy(bed, biology.alpha_beta_gy)
+
+
+def region_protraction(region: str, curve: RegionTia | None, biology: Radiobiology) -> float:
+    """Lea-Catcheside factor of a region: from its fitted curve, else from the configured half-life."""
     amplitudes, lambdas = exponentials(curve.parameters if curve else {})
     if not lambdas and biology.effective_half_life_h is not None:
         amplitudes, lambdas = [1.0], [log(2.0) / biology.effective_half_life_h]
@@ -66,9 +75,26 @@ def region_bed(
             attribute="radiobiology",
             remedy="Set effective_half_life_h for this region, or fit regions by exponentials",
         )
-    protraction = protraction_factor(amplitudes, lambdas, log(2.0) / biology.repair_half_time_h)
-    bed = biologically_effective_dose(dose_gy, protraction, biology.alpha_beta_gy)
-    return bed, equivalent_dose_2gy(bed, biology.alpha_beta_gy)
+    return protraction_factor(amplitudes, lambdas, log(2.0) / biology.repair_half_time_h)
+
+
+def bed_map(dose: DoseMap, regions: LabelMap, fit: TiaFit, settings: ResultsSettings) -> DoseMap:
+    """BED of each voxel of the regions that have parameters, zero elsewhere, for an EFFECTIVE RT Dose.
+
+    The time course is the region's, the dose the voxel's own, so the mean of this map is not the BED of
+    the mean dose. Where regions overlap, the later one in ``settings.radiobiology`` counts. Raises as
+    ``region_bed`` does.
+    """
+    curves = {curve.region: curve for curve in fit.regions}
+    bed, slope = np.zeros_like(dose.gy), np.zeros_like(dose.gy)
+    for name, biology in settings.radiobiology.items():
+        mask = regions.masks.get(name)
+        if mask is None:
+            continue
+        share = region_protraction(name, curves.get(name), biology) / biology.alpha_beta_gy
+        bed[mask] = dose.gy[mask] * (1.0 + share * dose.gy[mask])
+        slope[mask] = 1.0 + 2.0 * share * dose.gy[mask]
+    return DoseMap(dose.grid, bed, slope * dose.sigma_gy, dose.balance, dose.medium)
 
 
 def exponentials(parameters: Mapping[str, float]) -> tuple[list[float], list[float]]:

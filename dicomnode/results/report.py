@@ -27,7 +27,7 @@ from dicomnode.model import (
 from dicomnode.results.charts import draw_curves, draw_dvh, effective_half_life_h
 from dicomnode.results.course import CourseDose
 from dicomnode.results.dvh import cumulative_dvh
-from dicomnode.results.page import ACCENT, BOTTOM, FAINT, LEFT, POINT, RIGHT, Page
+from dicomnode.results.page import A4_INCHES, ACCENT, BOTTOM, FAINT, LEFT, POINT, RIGHT, Page
 from dicomnode.results.pictures import (
     Scene,
     draw_ct,
@@ -39,6 +39,7 @@ from dicomnode.results.pictures import (
     washes,
 )
 from dicomnode.results.settings import ResultsSettings
+from dicomnode.results.wording import iso_date, readable_name, significant, with_sigma
 
 DISCLAIMER = (
     "Research software, not a medical device. To be checked by a medical physics expert before any use."
@@ -81,8 +82,8 @@ def write_report(content: ReportContent, settings: ResultsSettings) -> bytes:
     """The report as PDF; the same content gives the same bytes."""
     from matplotlib.backends.backend_pdf import PdfPages
 
-    pages = [*_pages_of_figures(content), _page_of_pictures(content, settings)]
-    footer = f"{DISCLAIMER}  Revision {content.revision_id}"
+    pages = [*_pages_of_figures(content, settings), _page_of_pictures(content, settings)]
+    whose = f"Patient {content.patient.patient_id}, revision {content.revision} ({content.revision_id})"
     buffer = BytesIO()
     metadata = {
         "Title": "Dosimetry of radionuclide therapy",
@@ -92,18 +93,19 @@ def write_report(content: ReportContent, settings: ResultsSettings) -> bytes:
     }
     with PdfPages(buffer, metadata=metadata) as pdf:
         for number, page in enumerate(pages, 1):
-            page.footer(footer, number, len(pages))
+            page.footer((DISCLAIMER, whose), number, len(pages))
             pdf.savefig(page.figure)
     return buffer.getvalue()
 
 
-def _pages_of_figures(content: ReportContent) -> list[Page]:
+def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list[Page]:
     pages = [Page()]
     _title(pages[0], content)
     _identity(pages[0], content)
     _time_points(pages[0], content)
     _method(pages[0], content)
     _organs(pages, content)
+    _definitions(pages[-1], settings)
     if content.course:
         _course(pages, content.course)
     _findings(pages, content.verdict)
@@ -208,10 +210,24 @@ def _organs(pages: list[Page], content: ReportContent) -> None:
     _table_over_pages(pages, "Absorbed dose", columns, rows, widest=30)
 
 
+def _definitions(page: Page, settings: ResultsSettings) -> None:
+    """What the columns mean, and the parameters behind BED."""
+    weight = "energy imparted / mass" if settings.mean == "mass" else "average over the volume"
+    text = (
+        f"Mean: {weight}; ±: standard uncertainty (k = 1) of activity, dose engine and noise. "
+        "Dx%: the dose that at least x % of the volume receives (ICRU 83). TIA: time-integrated activity."
+    )
+    for region, biology in settings.radiobiology.items():
+        text += f" BED of {region}: α/β {biology.alpha_beta_gy:g} Gy,"
+        text += f" repair half-time {biology.repair_half_time_h:g} h."
+    page.skip(1)
+    page.paragraph(LEFT, text, width=150, size=6.8, color=FAINT)
+
+
 def _organ_row(organ: OrganDose, gbq: float, half_life: float | None, with_bed: bool) -> list[str]:
     row = [
         organ.region,
-        f"{significant(organ.mean_gy)} ± {significant(organ.sigma_gy, 2)}",
+        with_sigma(organ.mean_gy, organ.sigma_gy),
         significant(organ.mean_gy / gbq),
         *(significant(d) for d in (organ.d98_gy, organ.d50_gy, organ.d2_gy)),
         significant(organ.volume_ml),
@@ -235,7 +251,7 @@ def _course(pages: list[Page], course: Sequence[CourseDose]) -> None:
         [
             c.region,
             f"{c.cycles} of {c.of_cycles}",
-            f"{significant(c.mean_gy)} ± {significant(c.sigma_gy, 2)}",
+            with_sigma(c.mean_gy, c.sigma_gy),
             significant(c.bed_gy) if c.bed_gy is not None else "–",
         ]
         for c in course
@@ -296,10 +312,10 @@ def _page_of_pictures(content: ReportContent, settings: ResultsSettings) -> Page
     where = ", ".join(f"{axis} {value:.0f}" for axis, value in zip("xyz", focus, strict=True))
     text = f"planes through the highest dose in a region, {where} mm; colour scales go by the square root"
     page.write(RIGHT, text, size=7, ha="right", color=FAINT)
-    _draw_planes(page, scene)
+    end = _draw_planes(page, scene)
     colours = region_colours(content.regions.names) | {"field-of-view": "#808080"}
     lower = page.figure.add_gridspec(
-        1, 2, left=LEFT + 0.04, right=RIGHT, bottom=BOTTOM + 40 * POINT, top=0.345, wspace=0.24
+        1, 2, left=LEFT + 0.04, right=RIGHT, bottom=BOTTOM + 85 * POINT, top=end, wspace=0.24
     )
     half_life_h = content.nuclide.half_life_s / 3600.0
     draw_curves(page.figure.add_subplot(lower[0]), content.fit.regions, colours, half_life_h)
@@ -307,17 +323,20 @@ def _page_of_pictures(content: ReportContent, settings: ResultsSettings) -> Page
     return page
 
 
-def _draw_planes(page: Page, scene: Scene) -> None:
-    """Two rows (TIA, dose) of three planes, all to one scale."""
+def _draw_planes(page: Page, scene: Scene) -> float:
+    """Two rows (TIA, dose) of three planes, all to one scale; gives the height where they end."""
     planes = three_planes(scene)
     tallest = max(p.extent_mm[1] for p in planes)
-    layout = page.figure.add_gridspec(
-        2, 3, width_ratios=[p.extent_mm[0] for p in planes], wspace=0.03, hspace=0.14,
-        left=LEFT, right=RIGHT - 0.065, top=0.92, bottom=0.40,
-    )  # fmt: skip
+    inches_per_mm = (RIGHT - 0.065 - LEFT) * A4_INCHES[0] * 0.98 / sum(p.extent_mm[0] for p in planes)
+    row_height = min(tallest * inches_per_mm / A4_INCHES[1], 0.27)
+    top = 0.915
     for row, (heading, wash) in enumerate(washes(scene, planes)):
+        layout = page.figure.add_gridspec(
+            1, 3, width_ratios=[p.extent_mm[0] for p in planes], wspace=0.03,
+            left=LEFT, right=RIGHT - 0.065, top=top, bottom=top - row_height,
+        )  # fmt: skip
         for column, plane in enumerate(planes):
-            axes = page.figure.add_subplot(layout[row, column])
+            axes = page.figure.add_subplot(layout[column])
             draw_ct(axes, scene, plane, outlines=row == 1)
             image = draw_wash(axes, plane=plane, **wash)
             middle = plane.extent_mm[1] / 2.0
@@ -325,29 +344,5 @@ def _draw_planes(page: Page, scene: Scene) -> None:
             if column == 0:
                 axes.set_title(heading, fontsize=9, loc="left", fontweight="bold")
         draw_scale(page.figure, image, "", "black", upright=True)
-
-
-def readable_name(raw: str) -> str:
-    """The alphabetic group of a person's name as "Family, Given" (PS3.5 6.2.1)."""
-    family, *given = raw.split("=")[0].split("^")
-    rest = " ".join(part for part in given if part)
-    return f"{family}, {rest}" if rest else family
-
-
-def iso_date(text: str) -> str:
-    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 else text
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """``value`` with so many significant digits, never in powers of ten."""
-    if value == 0.0:
-        return "0"
-    rounded = float(f"{value:.{digits}g}")
-    if abs(rounded) >= 10 ** (digits - 1):
-        return f"{rounded:.0f}" if abs(value) < 1e6 else f"{value:.3g}"
-    decimals = digits - 1
-    while abs(rounded) * 10**decimals < 10 ** (digits - 1) and decimals < 6:
-        decimals += 1
-    while decimals > 0 and abs(rounded) * 10 ** (decimals - 1) >= 10 ** (digits - 1):
-        decimals -= 1
-    return f"{rounded:.{decimals}f}"
+        top -= row_height + 0.045
+    return top
