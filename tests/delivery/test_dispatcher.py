@@ -220,6 +220,18 @@ def test_a_dead_peer_does_not_delay_another(raw_peer, scripted, make_peer, queue
     assert silent_states == ["SENDING"] * 3
 
 
+def test_a_stop_finishes_the_object_on_its_way_and_puts_back_the_others(
+    scripted, make_peer, queue, outbox, rows, clock
+):
+    queue()
+    pacs, stop = scripted(), threading.Event()
+    pacs.answers = [lambda event: stop.set() or 0x0000]
+    run = PeerRun(make_peer(pacs.port))
+    run_once(outbox, run, clock=clock, stop=stop)
+    assert [(row.state, row.attempts) for row in rows()] == [("SENT", 1), ("QUEUED", 0), ("QUEUED", 0)]
+    assert run_once(outbox, run, clock=clock).delivered == 2
+
+
 def test_an_outbox_that_goes_away_is_waited_for(scripted, make_peer, queue, outbox, serving, eventually):
     pacs = scripted()
     queue(now=datetime.now(UTC))
