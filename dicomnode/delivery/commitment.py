@@ -218,6 +218,7 @@ class CommitmentListener:
         self._ae = AE(ae_title=settings.ae_title)
         self._ae.require_called_aet = True
         self._ae.require_calling_aet = list(callers)
+        self._ae.acse_timeout = settings.stall_timeout_s
         self._ae.maximum_associations = settings.max_associations
         self._ae.add_supported_context(
             StorageCommitmentPushModel,
@@ -236,6 +237,7 @@ class CommitmentListener:
             ssl_context=wrapper,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, self._bound),
+                (evt.EVT_CONN_CLOSE, _give_back_place),
                 (evt.EVT_N_EVENT_REPORT, take_report, [self._on_report]),
             ],
         )
@@ -253,6 +255,13 @@ class CommitmentListener:
         sock = event.assoc.dul.socket.socket
         sock.settimeout(self._settings.stall_timeout_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _give_back_place(event: evt.Event) -> None:
+    """A peer that connects and closes without a word would keep its place until the ACSE time-out:
+    pynetdicom's association thread goes on waiting for the request. None means "none came"."""
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
 
 
 class _LateHandshake:

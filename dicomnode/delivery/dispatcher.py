@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from dicomnode.delivery import commitment, query, scu
 from dicomnode.delivery.outbox import Decision, Item, OutboxProtocol, OutboxUnavailable, Unconfirmed
-from dicomnode.delivery.policy import Breaker, BreakerState, Outcome, next_try
+from dicomnode.delivery.policy import STOPPED, Breaker, BreakerState, Outcome, next_try
 from dicomnode.delivery.scu import Answered, By
 from dicomnode.delivery.settings import DeliverySettings, PeerSettings
 from dicomnode.errors import DeliveryFailed
@@ -86,9 +86,11 @@ def run_once(
     clock: Callable[[], datetime] = utc_now,
     limit: int = 50,
     send: Send = scu.send,
+    stop: threading.Event | None = None,
 ) -> StepSummary:
     """One step for one peer: send what is due, then ask for the commitment that is due.
 
+    Where ``stop`` is set meanwhile, the object on its way is finished and the others are put back.
     Changes ``run.breaker``. Raises OutboxUnavailable where the outbox is away.
     """
     now = clock()
@@ -97,7 +99,7 @@ def run_once(
         return StepSummary(run.peer.name, run.breaker.state)
     # A half-open breaker lets one object through as a trial.
     items = outbox.claim(run.peer.name, now, 1 if run.breaker.state is BreakerState.HALF_OPEN else limit)
-    decisions = _send_items(outbox, run, items, clock, send) if items else []
+    decisions = _send_items(outbox, run, items, clock, send(run.peer, items), stop) if items else []
     asked = 0
     if run.peer.storage_commitment and run.breaker.state is BreakerState.CLOSED:
         asked = _ask_for_commitment(outbox, run, clock)
@@ -117,11 +119,12 @@ def _send_items(
     run: PeerRun,
     items: Sequence[Item],
     clock: Callable[[], datetime],
-    send: Send,
+    answers: Iterator[Answered],
+    stop: threading.Event | None,
 ) -> list[Decision]:
     decisions: list[Decision] = []
     failed_before = False
-    for done, answered in enumerate(send(run.peer, items), start=1):
+    for done, answered in enumerate(answers, start=1):
         now = clock()
         # One association that fails is one failure of the peer, however many objects it carried.
         if answered.by is By.PEER:
@@ -141,7 +144,17 @@ def _send_items(
             answered.answer.outcome.value,
             answered.status,
         )
+        if stop is not None and stop.is_set():
+            break
+    _put_back(outbox, run.peer, items[len(decisions) :], clock())
     return decisions
+
+
+def _put_back(outbox: OutboxProtocol, peer: PeerSettings, items: Sequence[Item], now: datetime) -> None:
+    """What was leased and did not get its turn waits for the next sender, without a lease."""
+    for item in items:
+        stopped = Answered(item, By.CHAIN, STOPPED, "stopped")
+        outbox.record(item, decide(stopped, peer, Breaker(), now), now)
 
 
 def _ask_for_commitment(outbox: OutboxProtocol, run: PeerRun, clock: Callable[[], datetime]) -> int:
@@ -210,7 +223,7 @@ def serve(
 
     def peer_step(run: PeerRun) -> Callable[[], object]:
         limit = settings.objects_per_association
-        return lambda: on_step(run_once(outbox, run, clock=clock, limit=limit))
+        return lambda: on_step(run_once(outbox, run, clock=clock, limit=limit, stop=stop))
 
     steps: list[tuple[str, Callable[[], object]]] = [("release", lambda: outbox.release_expired(clock()))]
     steps += [(peer.name, peer_step(PeerRun(peer))) for peer in settings.peers]

@@ -118,6 +118,7 @@ NO_ANSWER = Answer(
     Outcome.UNKNOWN, Retry.GROWING, False, "no answer: it may be stored or not, the same object is sent again"
 )
 WAITING = Answer(Outcome.WAITING, Retry.NONE, False, "waits for the object that it refers to")
+STOPPED = Answer(Outcome.WAITING, Retry.NONE, False, "the sender was stopped before its turn")
 OBJECT_UNREADABLE = _permanent("the file of this object is missing or damaged in our archive")
 FILE_AWAY = _transient("the file of this object cannot be read from our archive just now", Retry.LIMITED)
 CONTEXT_REFUSED = _configuration(

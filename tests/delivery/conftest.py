@@ -208,8 +208,22 @@ class ScriptedPeer:
         yield 0x0000, None
 
 
+@pytest.fixture(scope="session")
+def closing():
+    """Closes servers beside the tests: each takes half a second to notice."""
+    threads = []
+
+    def later(close):
+        threads.append(threading.Thread(target=close))
+        threads[-1].start()
+
+    yield later
+    for thread in threads:
+        thread.join()
+
+
 @pytest.fixture
-def scripted():
+def scripted(closing):
     peers = []
 
     def start(**more):
@@ -218,7 +232,7 @@ def scripted():
 
     yield start
     for peer in peers:
-        peer.ae.shutdown()
+        closing(peer.ae.shutdown)
 
 
 @pytest.fixture

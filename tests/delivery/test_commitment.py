@@ -197,6 +197,14 @@ def test_a_silent_tls_caller_does_not_keep_the_others_out(listener, tls_of):
         assert (status, time.monotonic() - start < 1) == (0x0000, True)
 
 
+def test_connecting_and_closing_thirty_times_takes_no_place_from_a_good_peer(listener):
+    port = listener(lambda r: None, stall_timeout_s=60, max_associations=10)
+    for _ in range(30):
+        socket.create_connection(("127.0.0.1", port)).close()
+    time.sleep(0.5)
+    assert send_report(port, report("2.25.14", stored=["1.2.3"])) == 0x0000
+
+
 def test_a_caller_without_certificate_is_refused(listener, tls_of, authority):
     port = listener(lambda r: None, stall_timeout_s=2, tls=TlsSettings(**tls_of("pacs")))
     caller = ssl.create_default_context(cafile=authority / "ca.crt")

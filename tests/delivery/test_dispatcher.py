@@ -220,6 +220,18 @@ def test_a_dead_peer_does_not_delay_another(raw_peer, scripted, make_peer, queue
     assert silent_states == ["SENDING"] * 3
 
 
+def test_a_stop_finishes_the_object_on_its_way_and_puts_back_the_others(
+    scripted, make_peer, queue, outbox, rows, clock
+):
+    queue()
+    pacs, stop = scripted(), threading.Event()
+    pacs.answers = [lambda event: stop.set() or 0x0000]
+    run = PeerRun(make_peer(pacs.port))
+    run_once(outbox, run, clock=clock, stop=stop)
+    assert [(row.state, row.attempts) for row in rows()] == [("SENT", 1), ("QUEUED", 0), ("QUEUED", 0)]
+    assert run_once(outbox, run, clock=clock).delivered == 2
+
+
 def test_an_outbox_that_goes_away_is_waited_for(scripted, make_peer, queue, outbox, serving, eventually):
     pacs = scripted()
     queue(now=datetime.now(UTC))
@@ -370,11 +382,13 @@ def test_senders_killed_at_random_instants_deliver_each_object_once(
     random, rounds = Random(1), 0
     while set(states(rows())) != {"SENT"}:
         sender = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.8, 2.2))
+        time.sleep(random.uniform(0.7, 1.4))
         sender.kill()
         sender.wait()
         rounds += 1
         assert rounds < 200
+    assert rounds >= 5
+    assert max(row.attempts for row in rows()) >= 2  # some were in flight
     assert orthanc.uids() == sorted(expected)
     order = {(row.revision_id, row.position): row.sent_at for row in rows()}
     assert all(order[revision, 0] < order[revision, 1] for revision, position in order if position == 0)
