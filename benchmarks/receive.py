@@ -82,13 +82,13 @@ class Run:
 def make_instances(folder: Path, count: int) -> None:
     """CT objects of 512 x 512 x 16 bit, each with its own UID and noise, in four folders."""
     noise = np.random.default_rng(6)
-    series = generate_uid()
+    study, series = generate_uid(), generate_uid()
     for number in range(count):
         image = Dataset()
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, generate_uid()
-        image.StudyInstanceUID, image.SeriesInstanceUID = series + ".1", series
+        image.StudyInstanceUID, image.SeriesInstanceUID = study, series
         image.PatientID, image.PatientName, image.Modality = "BENCH", "Bench^Mark", "CT"
         image.Rows = image.Columns = 512
         image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
@@ -134,7 +134,8 @@ def send(folders: list[list[Path]]) -> float:
     command = ["storescu", "-aec", "NODE", "--max-pdu", "131072", "+sd", "127.0.0.1", str(PORT)]
     began = time.monotonic()
     senders = [subprocess.Popen([*command, *map(str, part)]) for part in folders]
-    if any([sender.wait() for sender in senders]):
+    codes = [sender.wait() for sender in senders]
+    if any(codes):
         raise SystemExit("storescu failed")
     return time.monotonic() - began
 

@@ -111,7 +111,7 @@ def response(request: Command, status: int, comment: str = "") -> bytes:
 
 def to_pdus(context_id: int, payload: bytes, peer_max_pdu_bytes: int, *, command: bool) -> bytes:
     """``payload`` as P-DATA-TF PDUs of one PDV each (PS3.8 9.3.5, annex E), as long as the peer takes."""
-    size = (peer_max_pdu_bytes or len(payload) + 6) - 6
+    size = (peer_max_pdu_bytes or len(payload) + 7) - 6
     pdus = []
     for start in range(0, max(len(payload), 1), size):
         fragment = payload[start : start + size]

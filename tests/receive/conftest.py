@@ -31,8 +31,8 @@ BASE_SETTINGS: dict[str, Any] = {
     "ae_title": "NODE",
     "port": 0,
     "accept_unlisted_peers": True,
-    "associate_timeout_s": 1.5,
-    "stall_timeout_s": 1.5,
+    "associate_timeout_s": 1.0,
+    "stall_timeout_s": 1.0,
     "idle_timeout_s": 5.0,
     "free_space_reserve_mb": 1.0,
     "stop_grace_s": 2.0,
@@ -96,6 +96,14 @@ class Server:
     def incidents(self) -> dict[str, str]:
         """Sentence by kind."""
         return dict(self.rows("SELECT kind, sentence FROM incidents"))
+
+    def told(self, kind: str) -> str:
+        """Sentence of an incident of this kind, which may be about to be recorded."""
+        until = time.monotonic() + 5
+        while kind not in (incidents := self.incidents()):
+            assert time.monotonic() < until, incidents
+            time.sleep(0.02)
+        return incidents[kind]
 
     def files(self) -> list[Path]:
         return [path for path in (self.root / "store").rglob("*") if path.is_file()]

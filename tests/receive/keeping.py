@@ -93,8 +93,9 @@ class SqliteLedger:
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS arrivals (uid TEXT, class TEXT, syntax TEXT, data_set TEXT, file TEXT,"
-            " size INTEGER, calling TEXT, called TEXT, address TEXT, subject TEXT, association TEXT, at TEXT,"
+            "CREATE TABLE IF NOT EXISTS arrivals (uid TEXT, class TEXT, syntax TEXT, data_set TEXT,"
+            " file TEXT, size INTEGER, calling TEXT, called TEXT, address TEXT, subject TEXT,"
+            " association TEXT, at TEXT,"
             " UNIQUE (uid, data_set))"
         )
         self._database.execute(

@@ -1,6 +1,6 @@
 """Peers that stall, trickle, flood and lie, while a good peer is served within a second.
 
-The bad peers call from 127.0.0.2 (and on), the good one from 127.0.0.1. Limits of the servers here: 1.5 s
+The bad peers call from 127.0.0.2 (and on), the good one from 127.0.0.1. Limits of the servers here: 1 s
 for an association request and for silence within a message. "Freed" means at most 2 s later.
 """
 
@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-FREED_S = 1.5 + 2.0
+FREED_S = 1.0 + 2.0
 UID = "1.2.826.0.1.3680043.8.498.2"
 
 
@@ -46,7 +46,7 @@ def test_stalled_half_pdus_are_dropped_and_take_only_their_own_places(serve, raw
     assert fifth.read_pdu() == (3, b"\0\2\3\2")
     assert [peer.ending() for peer in peers] == ["abort"] * 4
     freed(server)
-    assert "sent nothing for 1.5 s" in server.incidents()["too-slow"]
+    assert "sent nothing for 1.0 s" in server.told("too-slow")
     peer = raw(server.port)
     peer.associate()
 
@@ -99,7 +99,16 @@ def test_an_object_that_trickles_falls_below_the_minimum_rate(serve, raw, good_p
             break
     assert time.monotonic() - began < FREED_S
     good_peer(server)
-    assert "1000 are the minimum" in server.incidents()["too-slow"]
+    assert "1000 are the minimum" in server.told("too-slow")
+
+
+def send_until_cut(peer, data, pause_s=0.0):
+    try:
+        while True:
+            peer.socket.sendall(data)
+            time.sleep(pause_s)
+    except ConnectionError:
+        return
 
 
 def test_a_message_has_an_absolute_deadline(serve, raw):
@@ -108,12 +117,9 @@ def test_a_message_has_an_absolute_deadline(serve, raw):
     peer.associate()
     peer.socket.sendall(peer.pdata(peer.store_command(UID), 3))
     began = time.monotonic()
-    with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
-        while time.monotonic() - began < 5:
-            peer.socket.sendall(peer.pdata(bytes(100), 0))
-            time.sleep(0.1)
+    send_until_cut(peer, peer.pdata(bytes(100), 0), pause_s=0.1)
     assert time.monotonic() - began < 3
-    assert "not complete after 1 s" in server.incidents()["too-slow"]
+    assert "not complete after 1 s" in server.told("too-slow")
     assert server.left_overs() == []
 
 
@@ -135,7 +141,7 @@ def test_a_huge_pdu_is_refused_before_memory_is_taken(serve, raw, good_peer, ann
     assert peer.ending() in ("abort", "closed")
     good_peer(server)
     assert server.health()["peak_mb"] - before < 20
-    assert f"announces {announced} bytes; limit 131084" in server.incidents()["over-limit"]
+    assert f"announces {announced} bytes; limit 131084" in server.told("over-limit")
 
 
 def test_a_huge_association_request_is_refused(serve, raw):
@@ -143,7 +149,7 @@ def test_a_huge_association_request_is_refused(serve, raw):
     peer = raw(server.port)
     peer.socket.sendall(struct.pack(">BxL", 1, 0xFFFFFFFF) + bytes(1000))
     assert peer.ending() in ("abort", "closed")
-    assert "limit 262144" in server.incidents()["over-limit"]
+    assert "limit 262144" in server.told("over-limit")
 
 
 def test_pipelined_objects_wait_in_the_senders_buffers(serve, raw, good_peer):
@@ -185,9 +191,7 @@ def test_a_peer_that_never_reads_its_answers_loses_its_connection(serve, raw, go
     peer = raw(server.port)
     peer.associate()
     echo = peer.pdata(peer.command(class_="1.2.840.10008.1.1", field=0x30, message=1, data=0x101), 3)
-    with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
-        while True:
-            peer.socket.sendall(echo * 50)
+    send_until_cut(peer, echo * 50)
     good_peer(server)
     freed(server, 8)
 
@@ -317,7 +321,7 @@ def test_a_dropped_sender_leaves_no_temporary(serve, raw):
         peer.socket.close()
         freed(server)
         assert server.left_overs() == []
-    assert server.incidents()["aborted"].endswith("within a message")
+    assert server.told("aborted").endswith("within a message")
 
 
 def connect_and_close(server, count):
@@ -366,7 +370,7 @@ def test_many_alike_incidents_are_told_once(serve, raw):
 def test_a_sender_that_is_not_listed_is_refused(serve, ct, send, listed):
     server = serve(accept_unlisted_peers=False, peers=[listed])
     assert send(server.port, ct()) == [-1]
-    assert "association-refused" in server.incidents()
+    assert server.told("association-refused")
     assert server.health()["instances_new"] == 0
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import queue
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
@@ -45,7 +50,9 @@ def requestor():
             "127.0.0.1", port, ae_title="NODE", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)]
         )
         assert association.is_established
-        status, _reply = association.send_n_action(information, action, StorageCommitmentPushModel, WELL_KNOWN)
+        status, _reply = association.send_n_action(
+            information, action, StorageCommitmentPushModel, WELL_KNOWN
+        )
         if stay:
             time.sleep(1.2)
         association.release()
@@ -96,7 +103,7 @@ def test_a_report_that_nobody_takes_is_an_incident(serve, requestor):
     server = serve(peers=[listed | {"commitment_port": port}], commitment_attempts=2, commitment_retry_s=0.1)
     assert ask(server.port, request_for(generate_uid()), stay=False) == 0
     server.wait(lambda health: health["incidents"] == 1)
-    assert server.incidents()["commitment-failed"] == f"the report could not be delivered to 127.0.0.1:{port}"
+    assert server.told("commitment-failed") == f"the report could not be delivered to 127.0.0.1:{port}"
 
 
 def test_a_requestor_without_configured_host_is_an_incident_if_it_leaves(serve, requestor):
@@ -104,7 +111,7 @@ def test_a_requestor_without_configured_host_is_an_incident_if_it_leaves(serve, 
     server = serve()
     assert ask(server.port, request_for(generate_uid()), stay=False) == 0
     server.wait(lambda health: health["incidents"] == 1)
-    assert server.incidents()["commitment-failed"] == "it has released and has no commitment_host"
+    assert server.told("commitment-failed") == "it has released and has no commitment_host"
 
 
 @pytest.mark.parametrize("lacking", ["TransactionUID", "ReferencedSOPSequence"])
@@ -115,3 +122,24 @@ def test_a_request_that_lacks_something_is_refused(serve, requestor, lacking):
     del information[lacking]
     assert ask(server.port, information, stay=False) == 0x0110
     assert ask(server.port, request_for(generate_uid()), stay=False, action=7) == 0x0123
+
+
+def test_orthanc_sends_and_is_promised_only_what_is_there(program, ct, tmp_path):
+    """Orthanc releases its association at once and takes the report on a new one."""
+    program("Orthanc")
+    if os.geteuid() != 0:
+        pytest.skip("needs root: Orthanc binds every interface and gets a network namespace of its own")
+    image = tmp_path / "image.dcm"
+    ct(200_000).save_as(image, enforce_file_format=True)
+    script = Path(__file__).with_name("orthanc_scenario.py")
+    inside = f'ip link set lo up; exec "{sys.executable}" "{script}" "{tmp_path}" "{image}"'
+    environment = os.environ | {"PYTHONPATH": str(script.parents[2])}
+    ended = subprocess.run(
+        [program("unshare"), "-n", "sh", "-c", inside],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {"there": "Success", "lost": "Failure"}

@@ -14,7 +14,9 @@ from pydicom.uid import generate_uid
 UID = "1.2.826.0.1.3680043.8.498.3"
 
 
-@pytest.mark.parametrize("fault", ["adopt:ENOSPC", "adopt:EDQUOT", "adopt:EIO", "record:database", "record:EIO"])
+@pytest.mark.parametrize(
+    "fault", ["adopt:ENOSPC", "adopt:EDQUOT", "adopt:EIO", "record:database", "record:EIO"]
+)
 def test_what_cannot_be_kept_or_recorded_is_answered_a700_and_taken_later(serve, ct, send, fault):
     server, image = serve(), ct()
     server.fault(fault)
@@ -55,7 +57,7 @@ def test_below_the_reserve_nothing_more_is_written(serve, ct, send):
     server = serve(free_space_reserve_mb=1e9)
     assert send(server.port, ct(100_000)) == [0xA700]
     assert server.left_overs() == []
-    assert server.incidents()["not-stored"] == "free space is below the reserve"
+    assert server.told("not-stored") == "free space is below the reserve"
 
 
 @pytest.fixture
@@ -130,9 +132,7 @@ def kill_round(serve, raw, root, seconds):
     return server, acknowledged
 
 
-@pytest.mark.parametrize(
-    "rounds", [3, pytest.param(100, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.long)])
 def test_kill_9_loses_nothing_that_was_acknowledged(serve, raw, tmp_path, rounds):
     root, acknowledged = tmp_path / "node", {}
     for number in range(rounds):

@@ -98,7 +98,7 @@ def test_dcmtk_hears_that_another_called_title_is_refused(serve, program):
     answer = subprocess.run(echo, capture_output=True, text=True, timeout=20)
     assert answer.returncode != 0
     assert "Called AE Title Not Recognized" in answer.stdout + answer.stderr
-    assert server.incidents()["association-refused"] == "called AE title 'OTHER' is not ours (NODE)"
+    assert server.told("association-refused") == "called AE title 'OTHER' is not ours (NODE)"
 
 
 def test_only_listed_classes_in_two_transfer_syntaxes_are_accepted(serve):
