@@ -23,6 +23,7 @@ from dicomnode.dicom.encode_modules import (
     Subject,
     code,
     ds_text,
+    dt_text,
     new_object,
     orientation,
     pixel_spacing,
@@ -353,6 +354,9 @@ def _pin(seg: Dataset, acquisition: Acquisition, dimension_uid: str) -> None:
         setattr(seg, f"{name}Date", start.strftime("%Y%m%d"))
         setattr(seg, f"{name}Time", start.strftime("%H%M%S"))
     seg.TimezoneOffsetFromUTC = start.strftime("%z")
+    for item in seg.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = dt_text(start)
     seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension_uid
     for item in seg.DimensionIndexSequence:
         item.DimensionOrganizationUID = dimension_uid

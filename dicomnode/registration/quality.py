@@ -85,7 +85,7 @@ def _block_shift_mm(fixed: Prepared, moved: Float32, corner: tuple[int, ...], si
     if scores[peak] < CORRELATION_MIN:
         return REACH_MM
     offset = _refine(scores, tuple(int(p) for p in peak)) + low - np.array(corner)
-    return float(min(np.linalg.norm(offset * spacing), REACH_MM))
+    return min(float(np.linalg.norm(offset * spacing)), REACH_MM)
 
 
 def _correlation(template: Float32, window: Float32) -> npt.NDArray[np.float64]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicomnode.errors import Inconsistent
 from dicomnode.model import (
     ActivityMap,
     Cycle,
@@ -55,8 +56,10 @@ def register(
     The reference is the first time point with regions, else the one nearest to ``reference_hours``. CT is
     aligned to CT where both time points have one, else SPECT to SPECT. Activity concentrations are
     interpolated once; the CT is averaged down to the grid. Nothing is raised for a bad registration: it
-    comes back with findings that hold the cycle.
+    comes back with findings that hold the cycle. Raises Inconsistent for a cycle without time points.
     """
+    if not cycle.time_points:
+        raise Inconsistent("the cycle has no time points, so there is nothing to register")
     tell = progress or (lambda _fraction, _what: None)
     hours = cycle.hours()
     reference = reference_of(cycle, settings)
@@ -114,7 +117,11 @@ def _move(
     findings = (
         *limits.alignment(point.label, quality, settings),
         *_totals(reference, point, activity, transform, settings),
-        *([_spect_follows(reference, point, activity, transform, settings)] if by_ct else []),
+        *(
+            [_spect_follows(reference, point, activity, transform, settings)]
+            if by_ct and quality.dice_body > 0
+            else []
+        ),
     )
     return _Moved(RegisteredTimePoint(point.label, hours, activity, quality), transform, findings)
 

@@ -25,7 +25,7 @@ class RegistrationSettings(Settings):
         32, description="of the joint histogram of Mattes mutual information", ge=8, le=128
     )
     samples: int = Field(
-        60_000, description="voxels used per level, on a regular pattern so that runs agree", ge=5_000
+        30_000, description="voxels used per level, on a regular pattern so that runs agree", ge=5_000
     )
     iterations: int = Field(120, description="most optimiser steps per resolution level", ge=10, le=1000)
     body_hu: float = Field(-300.0, description="CT number that separates the body from air", gt=-900, lt=0)
