@@ -15,7 +15,7 @@ AT_BOUND = 1e-6
 """A rate this close (relative to the physical one) to its bound counts as on it."""
 
 
-MOST_EVALUATIONS = 1000
+MOST_EVALUATIONS = 200
 """A model with more parameters than the scans determine creeps along a valley; given up after so many."""
 
 

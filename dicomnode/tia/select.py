@@ -96,13 +96,16 @@ def _fits(
     failed: list[NotConverged] = []
     for m in models:
         try:
-            fits.append(
-                fit_model(
-                    m, curve.hours, curve.activity_mbq, curve.fit_sigma_mbq, physical_per_h, uptake_per_h
-                )
+            fit = fit_model(
+                m, curve.hours, curve.activity_mbq, curve.fit_sigma_mbq, physical_per_h, uptake_per_h
             )
         except NotConverged as error:
             failed.append(error)
+            continue
+        if fit.integral_mbq_h > 0:
+            fits.append(fit)
+        else:
+            failed.append(Rising(f"{m.name} finds no positive activity", detail=curve.activity_mbq.tolist()))
     if not fits:
         raise failed[0]
     return fits, tuple(

@@ -72,7 +72,8 @@ def test_the_files_give_the_numbers_of_the_room(files):
 
 def test_settings_come_from_the_table_of_config_toml(files):
     (files / "c.toml").write_text(
-        '[tia]\nmethod = "stp-population"\n[tia.populations.default]\neffective_half_life_hours = 51\nsource = "site"\n'
+        '[tia]\nmethod = "stp-population"\n[tia.populations.default]\n'
+        'effective_half_life_hours = 51\nsource = "site"\n'
     )
     result = run(files, "--settings", str(files / "c.toml"), "--at-hours", "24", "--json", "-")
     assert result.exit_code == 0, result.output
@@ -117,7 +118,7 @@ def test_grids_that_differ_are_refused(files):
 
 
 def test_the_uncalibrated_rising_series_is_not_passed_over(files, shared):
-    """lu177_fap_multitime: 39, 151, 138 and 252 \"MBq\" at 4, 24, 48, 168 h: a HOLD, and no curve is fitted."""
+    """lu177_fap_multitime: 39, 151, 138, 252 \"MBq\" at 4 to 168 h: a HOLD, and no curve is fitted."""
     folder = shared / "real/lu177_fap_multitime/input"
     arguments = ["tia", "--nuclide", "Lu-177", "--out", str(files / "t.mha"), "--method", "model-average"]
     for name, hours in (("004", 4), ("024", 24), ("048", 48), ("168", 168)):

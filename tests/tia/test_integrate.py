@@ -8,8 +8,10 @@ from math import exp, log
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dicomnode.errors import Inconsistent
+from dicomnode.errors import Inconsistent, NotConverged
 from dicomnode.model import (
     ActivityMap,
     Administration,
@@ -240,3 +242,29 @@ def test_a_clinical_grid_is_integrated_in_seconds(lu177, make_points, method, mo
     fit = integrate_points(points, None, lu177, TiaSettings(method=method))
     assert time.process_time() - started < most_s
     assert fit.tia.total_mbq_s > 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    activity=st.lists(st.floats(-100, 1e6), min_size=1, max_size=7),
+    gap=st.floats(1.0, 60.0),
+    method=st.sampled_from([*METHODS, "tri-exponential"]),
+    start=st.sampled_from(["zero", "physical-back-decay", "fit"]),
+    uptake=st.sampled_from([None, 2.0]),
+)
+def test_any_curve_gives_a_finite_answer_or_a_reason(
+    lu177, make_points, activity, gap, method, start, uptake
+):
+    hours = [gap * (i + 1) for i in range(len(activity))]
+    points = make_points(hours, [np.full((1, 1, 2), a) for a in activity])
+    chosen = TiaSettings(method=method, start=start, uptake_half_life_hours=uptake, populations=POPULATION)
+    try:
+        fit = integrate_points(points, None, lu177, chosen)
+    except NotConverged as refused:
+        reasons = ("time points", "holds no activity", "did not converge")
+        assert any(reason in str(refused) for reason in reasons)  # noqa: PT017
+        return
+    whole = fit.regions[-1]
+    assert np.isfinite([whole.tia_mbq_s, whole.sigma_tia_mbq_s]).all()
+    assert whole.sigma_tia_mbq_s > 0
+    assert np.isfinite(fit.sigma.mbq_s_per_ml).all()

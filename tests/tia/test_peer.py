@@ -17,7 +17,8 @@ TRAPEZOID_WITH_PHYSICAL_TAIL = 10
 def test_the_trapezoid_equals_the_peers_where_it_used_one(shared):
     """The peer smooths by 1.2 voxels, starts at zero at t = 0 and adds a physical tail (its summary.yaml);
     its model 10 is that trapezoid (rising voxels) and its map is per voxel, not per mL. The peer is no truth:
-    this compares one formula. Median ratio 1 within 0.1 %, half of the voxels within 1 % (its smoothing is masked, ours is not)."""
+    this compares one formula. Median ratio 1 within 0.1 %, half of the voxels within 1 %
+    (its smoothing is masked, ours is not)."""
     folder = shared / "real/lu177_fap_multitime"
     points = []
     for name, hours in (("004", 4.0), ("024", 24.0), ("048", 48.0), ("168", 168.0)):
