@@ -25,7 +25,7 @@ from dicomnode.archive.records import (
     TimePointRow,
 )
 from dicomnode.audit import events, trail
-from dicomnode.audit.events import About
+from dicomnode.audit.about import About
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled, from_objects, reconcile

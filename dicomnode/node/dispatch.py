@@ -16,8 +16,8 @@ from dicomnode.archive import commitments, outbox
 from dicomnode.archive.database import ArchiveUnavailable
 from dicomnode.archive.records import CycleRow, Delivery, Revision
 from dicomnode.audit import events, trail
+from dicomnode.audit.about import About
 from dicomnode.audit.event import Outcome, Party
-from dicomnode.audit.events import About
 from dicomnode.delivery import dispatcher
 from dicomnode.delivery.commitment import CommitmentListener, CommitmentReport
 from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfirmed

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import AdministrationRow, Instance, Series
 from dicomnode.audit import events, trail
-from dicomnode.audit.events import About
+from dicomnode.audit.about import About
 from dicomnode.cycle.gather import summarise
 from dicomnode.errors import Refused
 from dicomnode.model import Administration

@@ -6,8 +6,8 @@ from sqlalchemy import insert, select
 
 from dicomnode.archive.records import Instance
 from dicomnode.audit import events, trail
+from dicomnode.audit.about import About
 from dicomnode.audit.event import Event, Party
-from dicomnode.audit.events import About
 from dicomnode.node.house import House
 from dicomnode.receive.arrivals import Arrival, Disposition, Incident
 

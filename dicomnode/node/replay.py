@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from dicomnode.archive.records import Calculation, Revision
 from dicomnode.audit import events, trail
-from dicomnode.audit.events import About
+from dicomnode.audit.about import About
 from dicomnode.errors import Refused
 from dicomnode.node.facts import find_cycle
 from dicomnode.node.house import House

@@ -28,7 +28,7 @@ from dicomnode.archive.records import (
     Revision,
 )
 from dicomnode.audit import events, trail
-from dicomnode.audit.events import About
+from dicomnode.audit.about import About
 from dicomnode.config import Config
 from dicomnode.delivery.settings import roles_for
 from dicomnode.model import Severity
