@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dicomnode.archive.database import Database
@@ -38,7 +39,8 @@ class PostgresqlServer:
     """A PostgreSQL cluster of the tests' own, on a free loopback port; it can be stopped and started."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
-        self.binaries, self.folder, self._databases = binaries, folder, 0
+        self.binaries, self.folder = binaries, folder
+        self._databases, self._template = 0, ""
         self._as_user: list[str] = []
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
@@ -66,12 +68,19 @@ class PostgresqlServer:
         """Stop at once, as a crash would."""
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop")
 
-    def new_database(self) -> str:
-        """URL of an empty database."""
+    def new_database(self, *, current: bool = False) -> str:
+        """URL of a new database: empty, or ``current`` with all the archive's tables."""
+        if current and not self._template:
+            self._template = self.new_database()
+            made = Database(self._template)
+            made.upgrade()
+            made.close()
         self._databases += 1
-        name = f"test{self._databases}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "owner", name)
-        return f"postgresql+psycopg://owner@127.0.0.1:{self.port}/{name}"
+        name, server = f"test{self._databases}", f"postgresql://owner@127.0.0.1:{self.port}"
+        template = self._template.rpartition("/")[2] if current else "template1"
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        return f"{server}/{name}"
 
 
 @pytest.fixture(scope="session")
@@ -99,10 +108,24 @@ def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.new_database()
 
 
-@pytest.fixture
-def database(archive_url: str) -> Iterator[Database]:
-    """The archive's database with all its tables, on SQLite and on PostgreSQL."""
-    made = Database(archive_url)
+@pytest.fixture(scope="session")
+def current_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all the archive's tables, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "current.sqlite3"
+    made = Database(f"sqlite:///{path}")
     made.upgrade()
+    made.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """The archive's database with all its tables, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("current_sqlite"), tmp_path / "archive.sqlite3")
+        made = Database(f"sqlite:///{path}")
+    else:
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        made = Database(server.new_database(current=True))
     yield made
     made.close()

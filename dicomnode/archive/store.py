@@ -107,10 +107,12 @@ class Store:
     def discard(self, digest: str, *, written_before: float) -> bool:
         """Remove the object unless it was written again since ``written_before`` (Unix time, s).
 
-        It is set aside first and looked at afterwards, so that a copy adopted meanwhile stays.
+        It is looked at again after it was set aside, so that a copy adopted meanwhile stays.
         """
         target, aside = self._name(digest), self.incoming / f"discard-{digest}"
         try:
+            if target.stat().st_mtime >= written_before:
+                return False
             target.rename(aside)
         except FileNotFoundError:
             return False

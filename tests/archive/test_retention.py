@@ -15,6 +15,9 @@ from dicomnode.archive.database import Database
 from dicomnode.archive.records import CycleRow, Instance, Result, Revision, Series, TimePointRow
 from dicomnode.archive.retention import PurgedStudy
 from dicomnode.archive.store import Store
+from dicomnode.audit import events, trail
+from dicomnode.audit.events import About
+from dicomnode.audit.queries import Filter, entries
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OLD, NEW = NOW - timedelta(days=100), NOW - timedelta(days=5)
@@ -51,11 +54,11 @@ def cycle(session: Session, name: str, state: str, series: str) -> None:
 
 
 def purge(database: Database, store: Store) -> list[PurgedStudy]:
-    events: list[PurgedStudy] = []
+    recorded: list[PurgedStudy] = []
     done = retention.purge(
-        database, store, received_before=LIMIT, now=NOW, record=lambda _, study: events.append(study)
+        database, store, received_before=LIMIT, now=NOW, record=lambda _, study: recorded.append(study)
     )
-    assert done == events
+    assert done == recorded
     return done
 
 
@@ -114,3 +117,18 @@ def test_files_left_by_a_crash_after_the_commit_go_with_the_next_purge(
         session.scalars(select(Instance)).one().purged_at = NOW
     purge(database, store)
     assert not store.holds(digest)
+
+
+def test_the_event_is_written_in_the_transaction_of_the_purge(database: Database, store: Store) -> None:
+    with database.write() as session:
+        received(session, store, "1.1", at=OLD, state="UNUSED")
+
+    def record(session: Session, study: PurgedStudy) -> None:
+        about = About(patient_id=study.patient_id, study_instance_uid=study.study_instance_uid)
+        trail.append(session, events.study_deleted("NODE", about, instances=study.instances, because="age"))
+
+    retention.purge(database, store, received_before=LIMIT, now=NOW, record=record)
+    with database.read() as session:
+        (entry,) = entries(session, Filter(patient_id="P1"))
+    assert (entry.kind, entry.action) == ("study-deleted", "D")
+    assert entry.body["detail"] == {"because": "age", "instances": {CT: 1}}
