@@ -39,9 +39,15 @@ def _sq(value: list[Any]) -> bool:
 
 def new(sop_class: str, modality: str, **values: Any) -> Dataset:
     ds = item(
-        SOPClassUID=sop_class, SOPInstanceUID=generate_uid(), SeriesInstanceUID="1.2.3.4", StudyInstanceUID="1.2.3",
-        FrameOfReferenceUID="1.2.9", Modality=modality, PatientID="T", PatientName="Test^Patient",
-    )  # fmt: skip
+        SOPClassUID=sop_class,
+        SOPInstanceUID=generate_uid(),
+        SeriesInstanceUID="1.2.3.4",
+        StudyInstanceUID="1.2.3",
+        FrameOfReferenceUID="1.2.9",
+        Modality=modality,
+        PatientID="T",
+        PatientName="Test^Patient",
+    )
     for key, value in values.items():
         setattr(ds, key, Sequence(value) if isinstance(value, list) and value and _sq(value) else value)
     return ds
@@ -92,11 +98,21 @@ def make_nm() -> Build:
         stored: np.ndarray, spacing: float | None = 4.0, iop: Any = (1, 0, 0, 0, 1, 0), **values: Any
     ) -> Dataset:
         ds = new(
-            NM, "NM", ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"], NumberOfFrames=len(stored),
-            NumberOfSlices=len(stored), SliceVector=list(range(1, len(stored) + 1)), FrameIncrementPointer=0x00540080,
-            PixelSpacing=[4.0, 3.0], SpacingBetweenSlices=spacing, AcquisitionDate="20240310", AcquisitionTime="101500",
-            DetectorInformationSequence=[item(ImagePositionPatient=[-10, -20, 30], ImageOrientationPatient=list(iop))],
-        )  # fmt: skip
+            NM,
+            "NM",
+            ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+            NumberOfFrames=len(stored),
+            NumberOfSlices=len(stored),
+            SliceVector=list(range(1, len(stored) + 1)),
+            FrameIncrementPointer=0x00540080,
+            PixelSpacing=[4.0, 3.0],
+            SpacingBetweenSlices=spacing,
+            AcquisitionDate="20240310",
+            AcquisitionTime="101500",
+            DetectorInformationSequence=[
+                item(ImagePositionPatient=[-10, -20, 30], ImageOrientationPatient=list(iop))
+            ],
+        )
         pixels(ds, np.asarray(stored, dtype=np.uint16))
         for key, value in values.items():
             setattr(ds, key, Sequence(value) if isinstance(value, list) and value and _sq(value) else value)
@@ -111,21 +127,35 @@ def make_pt() -> Build:
 
     def make(z: float, stored: int = 100, slope: float = 2.0, count: int = 3, **values: Any) -> Dataset:
         ds = new(
-            PET, "PT", ImageType=["ORIGINAL", "PRIMARY"], SeriesType=["WHOLE BODY", "IMAGE"], Units="BQML",
-            DecayCorrection="START", CorrectedImage=["DECY", "ATTN", "SCAT"], NumberOfSlices=count,
-            ImagePositionPatient=[0, 0, z], ImageOrientationPatient=[1, 0, 0, 0, 1, 0], PixelSpacing=[4, 4],
-            RescaleSlope=slope, RescaleIntercept=0, SeriesDate="20240310", SeriesTime="101500",
-            AcquisitionDate="20240310", AcquisitionTime="101500", ActualFrameDuration=600000,
+            PET,
+            "PT",
+            ImageType=["ORIGINAL", "PRIMARY"],
+            SeriesType=["WHOLE BODY", "IMAGE"],
+            Units="BQML",
+            DecayCorrection="START",
+            CorrectedImage=["DECY", "ATTN", "SCAT"],
+            NumberOfSlices=count,
+            ImagePositionPatient=[0, 0, z],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            PixelSpacing=[4, 4],
+            RescaleSlope=slope,
+            RescaleIntercept=0,
+            SeriesDate="20240310",
+            SeriesTime="101500",
+            AcquisitionDate="20240310",
+            AcquisitionTime="101500",
+            ActualFrameDuration=600000,
             RadiopharmaceuticalInformationSequence=[
                 item(
-                    RadionuclideHalfLife=574300, RadionuclideTotalDose=7.4e9,
+                    RadionuclideHalfLife=574300,
+                    RadionuclideTotalDose=7.4e9,
                     RadiopharmaceuticalStartDateTime="20240310091500",
                     RadionuclideCodeSequence=[
                         item(CodeValue="447553000", CodingSchemeDesignator="SCT", CodeMeaning="^177^Lutetium")
                     ],
                 )
             ],
-        )  # fmt: skip
+        )
         pixels(ds, np.full((3, 4), stored, dtype=np.uint16))
         for key, value in values.items():
             setattr(ds, key, value)
@@ -140,9 +170,15 @@ def make_ct() -> Build:
 
     def make(position: Any, stored: int = 1024, iop: Any = (1, 0, 0, 0, 1, 0), **values: Any) -> Dataset:
         ds = new(
-            CT, "CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], ImagePositionPatient=list(position),
-            ImageOrientationPatient=list(iop), PixelSpacing=[1, 1], RescaleSlope=1, RescaleIntercept=-1024,
-        )  # fmt: skip
+            CT,
+            "CT",
+            ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+            ImagePositionPatient=list(position),
+            ImageOrientationPatient=list(iop),
+            PixelSpacing=[1, 1],
+            RescaleSlope=1,
+            RescaleIntercept=-1024,
+        )
         pixels(ds, np.full((3, 4), stored, dtype=np.int16))
         for key, value in values.items():
             setattr(ds, key, value)
@@ -166,14 +202,15 @@ def make_rtstruct() -> Build:
                 ReferencedROINumber=n,
                 ContourSequence=[
                     item(
-                        ContourGeometricType=kind, NumberOfContourPoints=len(points),
+                        ContourGeometricType=kind,
+                        NumberOfContourPoints=len(points),
                         ContourData=[f"{v:.6f}" for v in np.asarray(points, dtype=float).ravel()],
                     )
                     for points in contours
                 ],
             )
             for n, (_, contours, kind) in enumerate(rois, 1)
-        )  # fmt: skip
+        )
         return ds
 
     return make

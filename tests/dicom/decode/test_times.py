@@ -14,7 +14,7 @@ from dicomnode.dicom.times import Clock, instant, instant_of, parse_date, parse_
 BERLIN = Clock(ZoneInfo("Europe/Berlin"))
 
 
-@given(st.datetimes(datetime(1995, 1, 1), datetime(2030, 1, 1)))
+@given(st.datetimes(datetime(1995, 1, 1), datetime(2030, 1, 1)))  # noqa: DTZ001
 def test_any_instant_in_utc_survives(moment: datetime) -> None:
     clock = Clock(ZoneInfo("Europe/Berlin"), UTC)  # type: ignore[arg-type]
     read = instant(f"{moment:%Y%m%d}", f"{moment:%H%M%S.%f}", clock)
@@ -23,7 +23,7 @@ def test_any_instant_in_utc_survives(moment: datetime) -> None:
 
 
 @given(
-    st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)),
+    st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001
     st.sampled_from(["Europe/Berlin", "America/Detroit", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"]),
 )
 def test_a_local_time_is_exact_or_says_that_it_may_be_an_hour_off(moment: datetime, name: str) -> None:
@@ -38,7 +38,7 @@ def test_a_local_time_is_exact_or_says_that_it_may_be_an_hour_off(moment: dateti
 @given(st.integers(1, 86_399))
 def test_a_scan_across_midnight_is_short(seconds: int) -> None:
     before = instant("20240310", "235959", BERLIN).at
-    start = datetime(2024, 3, 10, 23, 59, 59) + timedelta(seconds=seconds)
+    start = datetime(2024, 3, 10, 23, 59, 59) + timedelta(seconds=seconds)  # noqa: DTZ001
     after = instant(f"{start:%Y%m%d}", f"{start:%H%M%S}", BERLIN).at
     assert before is not None
     assert after is not None
@@ -76,10 +76,17 @@ def test_a_stated_offset_wins_over_the_zone_and_leaves_no_doubt() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("09:53:00", time(9, 53)), ("0953", time(9, 53)), ("09", time(9)), ("184521.0000", time(18, 45, 21)),
-        ("235960", time(23, 59, 59, 999_999)), ("246000", None), ("", None), ("9:53", None), ("120000.1", time(12, 0, 0, 100_000)),
+        ("09:53:00", time(9, 53)),
+        ("0953", time(9, 53)),
+        ("09", time(9)),
+        ("184521.0000", time(18, 45, 21)),
+        ("235960", time(23, 59, 59, 999_999)),
+        ("246000", None),
+        ("", None),
+        ("9:53", None),
+        ("120000.1", time(12, 0, 0, 100_000)),
     ],
-)  # fmt: skip
+)
 def test_times_of_old_and_new_form_are_read(text: str, expected: time | None) -> None:
     assert parse_time(text) == expected
 

@@ -35,7 +35,10 @@ LU177_S = 574_300.0
 
 
 @given(
-    spacing=st.floats(1.0, 10.0), sign=st.sampled_from([-1, 1]), turn=st.floats(-3.1, 3.1), nod=st.floats(-1.5, 1.5)
+    spacing=st.floats(1.0, 10.0),
+    sign=st.sampled_from([-1, 1]),
+    turn=st.floats(-3.1, 3.1),
+    nod=st.floats(-1.5, 1.5),
 )
 @settings(deadline=None, max_examples=60)
 def test_every_voxel_lies_at_position_plus_k_times_signed_spacing(
@@ -65,7 +68,9 @@ def test_plastimatch_puts_an_nm_volume_with_negative_spacing_in_the_same_place(
     if shutil.which("plastimatch") is None:
         pytest.skip("needs the program plastimatch: run deploy/test-peers.sh")
     path, out = save(make_nm(RAMP, spacing=-4.0)), tmp_path / "peer.mha"
-    subprocess.run(["plastimatch", "convert", "--input", path, "--output-img", out], check=True, capture_output=True)
+    subprocess.run(
+        ["plastimatch", "convert", "--input", path, "--output-img", out], check=True, capture_output=True
+    )
     peer, ours = sitk.ReadImage(str(out)), read_emission([path], zone)
     for index in np.ndindex(5, 3, 4):
         place = ours.grid.to_patient_mm(index[::-1])
@@ -90,17 +95,23 @@ def test_slices_are_sorted_by_the_slice_vector(make_nm: Build, save: Save, zone:
         ({"NumberOfSlices": 4}, "does not number the 5 frames"),
         ({"FrameIncrementPointer": [0x00540080, 0x00540070]}, "frames vary in more than the slice"),
         ({"NumberOfEnergyWindows": 2}, "frames vary in more than the slice"),
-        ({"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "stated twice, differently"),
+        (
+            {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+            "stated twice, differently",
+        ),
         ({"iop": [1, 0, 0, 1, 0, 0]}, "not orthogonal"),
         ({"DetectorInformationSequence": Sequence([])}, "where it lies in the patient"),
         ({"AcquisitionDate": ""}, "does not say when it was acquired"),
         ({"NumberOfFrames": 500_000_000}, "number of frames is absurd"),
-        ({"NumberOfFrames": 6, "NumberOfSlices": 6, "SliceVector": [1, 2, 3, 4, 5, 6]}, "120 bytes of pixels where its matrix needs 144"),
+        (
+            {"NumberOfFrames": 6, "NumberOfSlices": 6, "SliceVector": [1, 2, 3, 4, 5, 6]},
+            "120 bytes of pixels where its matrix needs 144",
+        ),
         ({"Rows": 60_000, "Columns": 60_000}, "larger than any volume"),
         ({"PixelData": b""}, "holds no pixels"),
         ({"BitsAllocated": 12}, "only one sample of 8, 16 or 32 bits"),
     ],
-)  # fmt: skip
+)
 def test_an_nm_object_that_is_ambiguous_or_hostile_is_refused(
     make_nm: Build, save: Save, zone: ZoneInfo, values: dict[str, Any], match: str
 ) -> None:
@@ -151,7 +162,9 @@ def test_each_range_of_a_mapping_has_its_own_slope(sq: Build, split: int, low: f
     np.testing.assert_allclose(scaling.apply(stored, "1.2"), expected, rtol=1e-5)
 
 
-def test_values_outside_every_range_are_refused(make_nm: Build, sq: Build, save: Save, zone: ZoneInfo) -> None:
+def test_values_outside_every_range_are_refused(
+    make_nm: Build, sq: Build, save: Save, zone: ZoneInfo
+) -> None:
     ds = make_nm(RAMP, RealWorldValueMappingSequence=[mapping(sq, "Bq/ml", 0, 50, 1.0)])
     with pytest.raises(Inconsistent, match="9 voxels, up to the stored value 59, lie outside every range"):
         read_emission([save(ds)], zone)
@@ -211,7 +224,10 @@ def _write(ds: Dataset, path: Path) -> None:
 
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = (
+        ds.SOPClassUID,
+        ds.SOPInstanceUID,
+    )
     ds.save_as(path, enforce_file_format=True)
 
 
@@ -233,7 +249,9 @@ def test_gaps_duplicates_and_missing_slices_are_refused(make_pt: Build, save: Sa
 T0 = datetime(2024, 3, 10, 10, 15, tzinfo=UTC)
 
 
-def test_uncorrected_beds_are_brought_to_the_start_of_the_scan(make_pt: Build, save: Save, zone: ZoneInfo) -> None:
+def test_uncorrected_beds_are_brought_to_the_start_of_the_scan(
+    make_pt: Build, save: Save, zone: ZoneInfo
+) -> None:
     times = {0: "101500", 4: "104500", 8: "111500"}
     paths = [save(make_pt(z, DecayCorrection="NONE", AcquisitionTime=t)) for z, t in times.items()]
     volume = read_emission(paths, zone)
