@@ -98,6 +98,12 @@ class Config(Settings):
         (), description="administrations that no object tells of"
     )
 
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where heads of the audit trail are kept, outside the database."""
+        folder = self.audit.checkpoint_folder
+        return folder if folder.is_absolute() else self.archive.data_folder / folder
+
     def digest(self) -> str:
         """SHA-256 of the canonical configuration, recorded with every calculation."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

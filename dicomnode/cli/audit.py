@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.archive import database_option, open_archive, person
+from dicomnode.cli.archive import configuration, database_option, open_archive, person
 from dicomnode.errors import AuditBroken
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def verify(
         if as_json:
             click.echo(json.dumps({**asdict(found), "whole": found.whole}))
         elif found.whole:
-            against = f"and {found.checkpoints} checkpoints" if checkpoints else "(no checkpoints given)"
+            against = f"and {found.checkpoints} checkpoints" if found.checkpoints else "(no checkpoints)"
             click.echo(f"{found.rows} rows {against} verify; last {found.last_seq} {found.last_hash}")
         found.raise_if_broken()
     except AuditBroken as error:
@@ -128,6 +128,10 @@ def _verified(ctx: click.Context, checkpoints: Path | None, key_file: Path | Non
     from dicomnode.audit.checkpoints import read_checkpoints
     from dicomnode.audit.pseudonym import read_key
 
+    config = configuration(ctx)
+    if config is not None:
+        checkpoints = checkpoints or config.checkpoint_folder
+        key_file = key_file or config.audit.checkpoint_key_file
     key = read_key(key_file) if key_file else b""
     marks = read_checkpoints(checkpoints, key=key) if checkpoints else []
     with open_archive(ctx) as archive:
@@ -153,9 +157,14 @@ def export(
     from dicomnode.audit import syslog
     from dicomnode.audit.settings import AuditSettings
 
-    settings = AuditSettings.model_validate(
-        {"syslog_host": host, "syslog_port": port, "syslog_transport": transport, "syslog_ca_file": ca_file}
-    )
+    config = configuration(ctx)
+    given = {
+        "syslog_host": host,
+        "syslog_port": port,
+        "syslog_transport": transport,
+        "syslog_ca_file": ca_file,
+    }
+    settings = config.audit if config is not None and not host else AuditSettings.model_validate(given)
     destination = syslog.destination_of(settings)
     with open_archive(ctx) as archive:
         _record_use(archive, "export", {"destination": destination}, 0)

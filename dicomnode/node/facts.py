@@ -51,12 +51,14 @@ def cycle_facts(house: House, cycle_id: str) -> dict[str, Any]:
                 & FindingRow.revision_id.in_(["", revision.id if revision else ""]),
             ),
         }
+        facts["time_points"].sort(key=lambda t: t["acquired_at"])
         facts["cycle"]["reasons"] = json.loads(row.reasons)
         if revision is not None:
             facts["organ_doses"] = _rows(session, OrganDoseRow, OrganDoseRow.revision_id == revision.id)
             facts["results"] = _rows(session, Result, Result.revision_id == revision.id)
             facts["deliveries"] = _rows(session, Delivery, Delivery.revision_id == revision.id)
             facts["revisions"] = _rows(session, Revision, Revision.cycle_id == row.id)
+            facts["revisions"].sort(key=lambda r: r["number"])
     return facts
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from dicomnode.archive.database import Database
 from dicomnode.archive.store import Store
@@ -20,12 +19,6 @@ class House:
     database: Database
     store: Store
     pseudonym_key: bytes
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where heads of the audit trail are kept, outside the database."""
-        folder = self.config.audit.checkpoint_folder
-        return folder if folder.is_absolute() else self.config.archive.data_folder / folder
 
     @property
     def checkpoint_key(self) -> bytes:

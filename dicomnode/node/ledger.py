@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select
+from sqlalchemy import Update, insert, select, update
 
 from dicomnode.archive.records import Instance
 from dicomnode.audit import events, trail
@@ -36,6 +36,7 @@ class ReceiptLedger:
             )
             if arrival.kept.data_set_sha256 in known:
                 disposition = Disposition.DUPLICATE
+                session.execute(_file_is_back(arrival))
             else:
                 disposition = Disposition.CONFLICT if known else Disposition.NEW
                 session.execute(insert(Instance), [_row(arrival, disposition)])
@@ -56,6 +57,7 @@ class ReceiptLedger:
                         Instance.sop_instance_uid == sop_instance_uid,
                         Instance.sop_class_uid == sop_class_uid,
                         Instance.state.in_(("RECEIVED", "INDEXED")),
+                        Instance.purged_at.is_(None),
                     )
                 )
                 .scalars()
@@ -87,6 +89,19 @@ class ReceiptLedger:
             peer=peer,
             detail={**detail, "sop_instance_uid": incident.sop_instance_uid},
         )
+
+
+def _file_is_back(arrival: Arrival) -> Update:
+    """Retention had removed the file; the store has just taken it in again."""
+    return (
+        update(Instance)
+        .where(
+            Instance.sop_instance_uid == arrival.sop_instance_uid,
+            Instance.sha256 == arrival.kept.data_set_sha256,
+            Instance.purged_at.is_not(None),
+        )
+        .values(purged_at=None, file_sha256=arrival.kept.file_sha256)
+    )
 
 
 def _row(arrival: Arrival, disposition: Disposition) -> dict[str, object]:

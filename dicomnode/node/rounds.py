@@ -10,19 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import func, select
 
 from dicomnode.archive.database import ArchiveUnavailable
 from dicomnode.archive.records import AdministrationRow, CycleRow
-from dicomnode.audit.checkpoints import checkpoint
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
 from dicomnode.node import intake, revisions
 from dicomnode.node.cycles import review
 from dicomnode.node.house import House
+from dicomnode.node.housekeeping import Housekeeping
 from dicomnode.node.job import Job
 from dicomnode.node.lifecycle import State
 from dicomnode.node.workers import Ended, Workers
@@ -48,7 +48,7 @@ class Rounds:
         self.house, self.workers = house, workers
         self.look_again: dict[str, datetime] = {}
         self.last_administration = -1
-        self.next_checkpoint = datetime.now(UTC)
+        self.housekeeping = Housekeeping(house)
 
     def serve(self, stop: threading.Event) -> None:
         """Rounds until ``stop``; a database that is away is waited for."""
@@ -68,8 +68,7 @@ class Rounds:
         self._start_computations(now)
         with self.house.database.write() as session:
             revisions.settle_deliveries(session, self.house.config, now)
-        if now >= self.next_checkpoint:
-            self._checkpoint(now)
+        self.housekeeping.tend(now)
 
     def _resume(self) -> None:
         """After a start: computations that were under way have no worker any more."""
@@ -176,13 +175,6 @@ class Rounds:
                     self.house.config,
                     self.house.store.root,
                 )
-
-    def _checkpoint(self, now: datetime) -> None:
-        """Now and then: the head of the trail goes to a place outside the database."""
-        with self.house.database.write() as session:
-            checkpoint(session, self.house.checkpoint_folder, key=self.house.checkpoint_key)
-        self.house.store.sweep_incoming(self.house.config.archive.sweep_incoming_after_s)
-        self.next_checkpoint = now + timedelta(seconds=self.house.config.audit.checkpoint_every_s)
 
 
 def _ids(batch: object) -> list[int]:

@@ -34,7 +34,7 @@ def test_a_cycle_goes_the_whole_way_and_everything_is_on_record(node: Any, patie
     verified = node.run("audit", "verify")
     assert verified.returncode == 0, verified.stderr
     story = node.run("audit", "story", facts["cycle"]["id"], "--json")
-    kinds = [e["kind"] for e in json.loads(story.stdout)]
+    kinds = [json.loads(line)["kind"] for line in story.stdout.splitlines()]
     for kind in ("cycle-state-changed", "calculation-started", "calculation-ended", "result-created",
                  "transfer-begun", "instance-sent"):  # fmt: skip
         assert kind in kinds
