@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dicomnode.model import Settings
 
-TG132 = "AAPM TG-132, Brock et al., Med Phys 44:e43 (2017), table III"
+TG132 = "AAPM TG-132, Brock et al., Med Phys 44:e43 (2017)"
 """Dice within contouring uncertainty, 0.80 to 0.90; target registration error within the largest voxel."""
 
 

@@ -16,7 +16,7 @@ from dicomnode.simulation.patient import SimulatedPatient, Size
 REFERENCE_HOURS = 24.0
 """The scan at this time is made without a shift: its frame is the patient's own."""
 SENSITIVITY_CPS_PER_MBQ = 5.67
-"""SPECT sensitivity for 177Lu, Santoro et al., EJNMMI Research 8:103 (2018): 5.67 +- 0.08 cps/MBq."""
+"""SPECT sensitivity for 177Lu, Santoro et al. 2018, 10.1186/s13550-018-0459-4: 5.67 +- 0.08 cps/MBq."""
 DURATION_S = 1800.0
 PSF_FWHM_MM = 12.0
 """Resolution of the whole image: camera and post-filter together."""

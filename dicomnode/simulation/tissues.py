@@ -1,6 +1,6 @@
 """What the phantom is made of: CT number, density and uptake weight of each tissue, by name.
 
-Densities: ICRU Report 46 (1992), appendix A, and ICRP Publication 89 (2002), table 2.5 (lung: inflated).
+Densities: ICRU Report 46 (1992), and ICRP Publication 89 (2002); lung inflated.
 CT numbers: those such densities show at 120 kV without contrast medium, on the line of Schneider,
 Pedroni and Lomax, Phys Med Biol 41:111 (1996), rounded. The weight says how the remainder's
 activity is shared out per gram (blood-rich tissue more, fat less): our choice.

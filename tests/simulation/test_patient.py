@@ -23,7 +23,7 @@ def test_organ_masses_lie_within_a_third_of_the_reference_man(seed: int) -> None
 
 
 def test_kidneys_have_70_percent_cortex(patient: SimulatedPatient) -> None:
-    # ICRP 89 (2002), paragraph 7.6: cortex 70, medulla 25, pelvis 5 % of the kidney.
+    # ICRP 89 (2002): cortex 70, medulla 25, pelvis 5 % of the kidney.
     parts = [
         int((patient.tissue == TISSUE_INDEX[f"kidney {part}"]).sum())
         for part in ("cortex", "medulla", "pelvis")
