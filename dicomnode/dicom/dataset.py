@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
@@ -32,6 +32,7 @@ MAX_ITEMS = 100_000
 # for a truncated sequence.
 PARSE_FAULTS = (
     InvalidDicomError,
+    BytesLengthException,
     ValueError,
     TypeError,
     KeyError,

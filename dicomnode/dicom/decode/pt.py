@@ -85,15 +85,13 @@ def assemble(
     grid, order, about_grid = stack([s.plane for s in slices], shape, uid)
     values = np.stack([slices[i].values * np.float32(decay.factors[i]) for i in order])
     times = [s.times for s in slices]
-    offsets = bed_offsets_s(times)
-    ends = [o + t.duration_s for o, t in zip(offsets, times, strict=True) if t.duration_s]
-    beds = len({round(o) for o in offsets})
+    beds, duration_s = _beds(times)
     return EmissionVolume(
         grid=grid,
         values=np.ascontiguousarray(values, dtype=np.float32),
         unit=slices[0].unit,
         started_at=min(t.acquired for t in times),
-        duration_s=max(ends) if ends else None,
+        duration_s=duration_s,
         decay_reference=decay.label,
         decay_reference_at=decay.at,
         nuclide=injected.nuclide,
@@ -109,6 +107,13 @@ def assemble(
         facts=facts_of(obj) | {"bed_positions": str(beds)},
         findings=findings + injected.findings + about_grid + decay.findings + _about_correction(obj),
     )
+
+
+def _beds(times: list[SliceTimes]) -> tuple[int, float | None]:
+    """Number of bed positions, and seconds from the start of the first to the end of the last."""
+    offsets = bed_offsets_s(times)
+    ends = [o + t.duration_s for o, t in zip(offsets, times, strict=True) if t.duration_s]
+    return len({round(o) for o in offsets}), max(ends) if ends else None
 
 
 def _slice(obj: Attributes, clock: Clock) -> PetSlice:
