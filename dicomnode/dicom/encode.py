@@ -174,11 +174,14 @@ def _rotation(ds: Dataset, acquisition: Acquisition, tomo: TomoAcquisition) -> N
     """NM TOMO Acquisition module."""
     rotation = Dataset()
     rotation.StartAngle = ds_text(tomo.start_angle_deg)
-    rotation.AngularStep, rotation.ScanArc = ds_text(360.0 / tomo.projections), ds_text(360.0)
+    # Each detector sees its part of the arc; frames are counted per detector, as cameras write them.
+    frames = tomo.projections // tomo.detectors
+    rotation.AngularStep = ds_text(360.0 / tomo.projections)
+    rotation.ScanArc = ds_text(360.0 / tomo.detectors)
     rotation.RotationDirection = "CW"
-    rotation.ActualFrameDuration = round(acquisition.duration_s * 1000.0 * tomo.detectors / tomo.projections)
-    rotation.NumberOfFramesInRotation = tomo.projections
-    rotation.RadialPosition = [ds_text(250.0)] * tomo.projections
+    rotation.ActualFrameDuration = round(acquisition.duration_s * 1000.0 / frames)
+    rotation.NumberOfFramesInRotation = frames
+    rotation.RadialPosition = [ds_text(250.0)] * frames
     ds.NumberOfRotations, ds.RotationInformationSequence = 1, Items([rotation])
     ds.TypeOfDetectorMotion = "STEP AND SHOOT"
 
