@@ -63,8 +63,8 @@ class Incident:
 
     Attributes
     ----------
-    kind : one of association-refused, tls-failed, malformed, too-slow, aborted, over-limit, conflict,
-        commitment-failed
+    kind : one of association-refused, tls-failed, malformed, too-slow, aborted, over-limit, not-stored,
+        conflict, commitment-failed
     peer_address : address of the peer
     calling_ae : its AE title with control characters removed, empty before it told one
     sentence : what happened, without patient data

@@ -48,6 +48,7 @@ from dicomnode.receive.command import (
 from dicomnode.receive.commitment import (
     REQUEST_ACTION,
     WELL_KNOWN_INSTANCE,
+    CommitmentRequest,
     Report,
     Reporter,
     answer,
@@ -116,7 +117,7 @@ class Association:
         self._peer_max_pdu_bytes = 0
         self._command = bytearray()
         self._message: _Message | None = None
-        self._reports: deque[tuple[int, Report]] = deque()
+        self._requests: deque[tuple[int, CommitmentRequest]] = deque()
         self._unconfirmed: dict[int, Report] = {}
         self._next_message_id = 1
         self._over = False
@@ -160,6 +161,8 @@ class Association:
         self._wire.end_message()
         self._wire.send(accepted)
         self._house.storage.tally.add("associations")
+        if not self._contexts:
+            self._tell("association-refused", f"nothing it offers is accepted ({proposal.offered()})")
         return True
 
     def _rejection(self, proposal: Proposal) -> Rejection | None:
@@ -175,7 +178,7 @@ class Association:
 
     def _serve(self) -> None:
         while True:
-            if self._reports and self._wire.silent_for(_REPORT_PAUSE_S):
+            if self._requests and self._wire.silent_for(_REPORT_PAUSE_S):
                 self._send_reports()
             kind, body = self._wire.read_pdu()
             if kind == P_DATA:
@@ -251,7 +254,7 @@ class Association:
             request = read_request(encoded, context.transfer_syntax)
             if request is None:
                 return PROCESSING_FAILURE
-            self._reports.append((context_id, answer(request, self._house.storage.ledger)))
+            self._requests.append((context_id, request))
             return SUCCESS
 
         return CommitmentInformation(commit)
@@ -264,8 +267,9 @@ class Association:
         self._wire.send(pdus)
 
     def _send_reports(self) -> None:
-        while self._reports:
-            context_id, report = self._reports.popleft()
+        while self._requests:
+            context_id, request = self._requests.popleft()
+            report = answer(request, self._house.storage.ledger)
             message_id, self._next_message_id = self._next_message_id, self._next_message_id % 65535 + 1
             self._unconfirmed[message_id] = report
             command = encode_command(
@@ -281,8 +285,9 @@ class Association:
             self._send(context_id, command, report.encoded(self._contexts[context_id].transfer_syntax))
 
     def _deliver_late_reports(self) -> None:
-        late = [*self._unconfirmed.values(), *(report for _context, report in self._reports)]
-        for report in late:
+        ledger = self._house.storage.ledger
+        unsent = (answer(request, ledger) for _context, request in self._requests)
+        for report in (*self._unconfirmed.values(), *unsent):
             self._house.reporter.deliver(report, self._caller)
 
     def _abort_unless_over(self) -> None:

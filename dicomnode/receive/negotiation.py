@@ -16,7 +16,13 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context, negotiate_as_acceptor
 
-from dicomnode.receive.acceptance import STORAGE_CLASSES, STORAGE_COMMITMENT, TRANSFER_SYNTAXES, VERIFICATION
+from dicomnode.receive.acceptance import (
+    STORAGE_CLASSES,
+    STORAGE_COMMITMENT,
+    TRANSFER_SYNTAXES,
+    VERIFICATION,
+    printable,
+)
 from dicomnode.receive.wire import ASSOCIATE_RJ, ASSOCIATE_RQ, PeerMisbehaved
 
 IMPLEMENTATION_CLASS_UID = "2.25.1377566302434632757882096884719537158"
@@ -27,6 +33,7 @@ IMPLEMENTATION_VERSION_NAME = "DICOMNODE"
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 _MINIMUM_PEER_PDU_BYTES = 128
+_SHOWN_CONTEXTS = 3
 
 # What pynetdicom's PDU classes raise for malformed bytes.
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, struct.error)
@@ -50,6 +57,13 @@ class Proposal:
     application_context: str
     max_pdu_bytes: int
     request: Any
+
+    def offered(self) -> str:
+        """The first few SOP classes and transfer syntaxes, for a person who wonders what was refused."""
+        contexts = self.request.presentation_context_definition_list[:_SHOWN_CONTEXTS]
+        return printable(
+            "; ".join(f"{it.abstract_syntax} in {', '.join(it.transfer_syntax)}" for it in contexts)
+        )
 
 
 def read_proposal(body: bytes) -> Proposal:

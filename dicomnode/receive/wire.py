@@ -133,7 +133,9 @@ class Wire:
         """True if nothing arrives within ``seconds``."""
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return False
-        return not select.select([self._socket], [], [], seconds)[0]
+        poll = select.poll()  # select.select takes no descriptor above 1023
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(seconds * 1000)
 
     def send(self, data: bytes) -> None:
         """Send all; a peer that does not read loses its connection after the stall time."""

@@ -181,3 +181,34 @@ def test_no_identifier_reaches_the_log(serve, ct, send):
     assert "conflict" in log
     assert "Secret" not in log
     assert "SECRET" not in log
+
+
+def test_no_content_of_an_object_can_disturb_its_reception(serve, raw, shared):
+    """Each odd file, whole, as the data set of a CT: nothing is decoded, so each is stored."""
+    server = serve()
+    peer = raw(server.port)
+    peer.associate()
+    digests = set()
+    for number, path in enumerate(sorted((shared / "real" / "odd_files").iterdir())):
+        data = path.read_bytes()
+        blocks = [data[at : at + 100_000] for at in range(0, len(data), 100_000)]
+        peer.socket.sendall(peer.pdata(peer.store_command(f"{UID}.{number}"), 3))
+        for block in blocks[:-1]:
+            peer.socket.sendall(peer.pdata(block, 0))
+        peer.socket.sendall(peer.pdata(blocks[-1], 2))
+        assert peer.status() == 0, path.name
+        digests.add(hashlib.sha256(data).hexdigest())
+    assert {digest for (digest,) in server.rows("SELECT data_set FROM arrivals")} == digests
+    assert server.incidents() == {}
+
+
+def test_dcmtk_may_offer_any_odd_file(serve, program, shared):
+    """storescu sends what it can read and we accept, and aborts where we accept nothing."""
+    server = serve()
+    for path in sorted((shared / "real" / "odd_files").glob("pydicom*"))[:25]:
+        command = [program("storescu"), "-aec", "NODE", "-R", "127.0.0.1", str(server.port), str(path)]
+        subprocess.run(command, capture_output=True, timeout=20, check=False)
+    assert server.incidents().keys() == {"association-refused", "aborted"}
+    assert server.told("association-refused").startswith("nothing it offers is accepted (1.2.840.10008.")
+    echo = [program("echoscu"), "-aec", "NODE", "127.0.0.1", str(server.port)]
+    subprocess.run(echo, check=True, timeout=20)
