@@ -36,9 +36,20 @@ TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
 def node_command(root: Path) -> list[str]:
-    """How this node's receiver is started: the one place that knows its store and ledger."""
-    settings = {"ae_title": "NODE", "port": PORT, "accept_unlisted_peers": True, "free_space_reserve_mb": 100}
-    return [sys.executable, str(PROJECT / "tests/receive/serve.py"), str(root), json.dumps(settings)]
+    """The node's receiving role as a hospital runs it: store, SQLite receipts and audit trail."""
+    path = root / "config.toml"
+    path.write_text(
+        f"""[archive]
+data_folder = "data"
+[receive]
+ae_title = "NODE"
+port = {PORT}
+accept_unlisted_peers = true
+free_space_reserve_mb = 100.0
+max_associations_per_address = 32
+"""
+    )
+    return [sys.executable, "-m", "dicomnode", "serve", "--config", str(path), "--role", "receive"]
 
 
 def storescp_command(root: Path) -> list[str]:

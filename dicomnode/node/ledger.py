@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import Update, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import Instance
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
 from dicomnode.audit.event import Event, Party
+from dicomnode.errors import DicomnodeError
 from dicomnode.node.house import House
 from dicomnode.receive.arrivals import Arrival, Disposition, Incident
 
@@ -18,29 +26,68 @@ RECEIPTS: dict[Disposition, events.Receipt] = {
 }
 
 
+@dataclass
+class _Receipt:
+    """An arrival on its way into the archive, and what became of it."""
+
+    arrival: Arrival
+    disposition: Disposition | None = None
+    fault: Exception | None = None
+
+    def result(self) -> Disposition:
+        if self.fault is not None:
+            raise self.fault
+        assert self.disposition is not None  # the batch that held it has ended
+        return self.disposition
+
+
 class ReceiptLedger:
-    """The archive and the audit trail, as the receiver sees them (receive.arrivals.Ledger)."""
+    """The archive and the audit trail, as the receiver sees them (receive.arrivals.Ledger).
+
+    Receipts of associations that wait at the same time share one commit: whoever gets the pen writes
+    for all that queue behind. Each still returns only after its own receipt is on the disk.
+    """
 
     def __init__(self, house: House) -> None:
         self.house = house
+        self._pen = threading.Lock()
+        self._queue: deque[_Receipt] = deque()
 
     def record(self, arrival: Arrival) -> Disposition:
         """Commit the receipt; the same bytes again are only an event."""
-        with self.house.database.write() as session:
-            known = (
-                session.execute(
-                    select(Instance.sha256).where(Instance.sop_instance_uid == arrival.sop_instance_uid)
-                )
-                .scalars()
-                .all()
+        receipt = _Receipt(arrival)
+        self._queue.append(receipt)
+        with self._pen:
+            if receipt.disposition is None and receipt.fault is None:
+                self._commit([self._queue.popleft() for _ in range(len(self._queue))])
+        return receipt.result()
+
+    def _commit(self, receipts: Sequence[_Receipt]) -> None:
+        try:
+            with self.house.database.write() as session:
+                found = [self._enter(session, r.arrival) for r in receipts]
+        except (DicomnodeError, OSError, SQLAlchemyError) as fault:
+            for receipt in receipts:
+                receipt.fault = fault
+            return
+        for receipt, disposition in zip(receipts, found, strict=True):
+            receipt.disposition = disposition
+
+    def _enter(self, session: Session, arrival: Arrival) -> Disposition:
+        known = (
+            session.execute(
+                select(Instance.sha256).where(Instance.sop_instance_uid == arrival.sop_instance_uid)
             )
-            if arrival.kept.data_set_sha256 in known:
-                disposition = Disposition.DUPLICATE
-                session.execute(_file_is_back(arrival))
-            else:
-                disposition = Disposition.CONFLICT if known else Disposition.NEW
-                session.execute(insert(Instance), [_row(arrival, disposition)])
-            trail.append(session, self._received(arrival, disposition))
+            .scalars()
+            .all()
+        )
+        if arrival.kept.data_set_sha256 in known:
+            disposition = Disposition.DUPLICATE
+            session.execute(_file_is_back(arrival))
+        else:
+            disposition = Disposition.CONFLICT if known else Disposition.NEW
+            session.execute(insert(Instance), [_row(arrival, disposition)])
+        trail.append(session, self._received(arrival, disposition))
         return disposition
 
     def incident(self, incident: Incident) -> None:

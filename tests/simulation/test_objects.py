@@ -82,7 +82,7 @@ def test_nm_says_what_was_given_and_when(written: dict[str, list[Path]], patient
     assert nm.AcquisitionDateTime.startswith("20260303093000")
     # 60 projections by 2 heads: 30 stops of 60 s make the 1800 s.
     rotation = nm.RotationInformationSequence[0]
-    assert rotation.ActualFrameDuration * rotation.NumberOfFramesInRotation / 2 / 1000 == 1800
+    assert rotation.ActualFrameDuration * rotation.NumberOfFramesInRotation / 1000 == 1800
 
 
 def test_counts_keep_their_sum_though_written_whole(
