@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from dicomnode.errors import ConfigError, Inconsistent, Refused
 
@@ -37,6 +37,17 @@ class Kept:
     size_bytes: int
 
 
+class Measured(Protocol):
+    """Digests and size that were taken while a file was written."""
+
+    @property
+    def file_sha256(self) -> str: ...
+    @property
+    def data_set_sha256(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
 class Store:
     """Content-addressed files under ``root``: ``objects/ab/<sha256>``, and ``incoming`` for what is not
     yet whole. Both lie on one file system, so that a rename is atomic."""
@@ -52,15 +63,17 @@ class Store:
                 [f"{self.incoming} and {self.objects} lie on different file systems; put both on one"]
             )
 
-    def adopt(self, temporary: Path) -> Kept:
+    def adopt(self, temporary: Path, measured: Measured | None = None) -> Kept:
         """Take a whole DICOM file (Part 10, or a bare data set) out of ``incoming``.
+
+        ``measured`` by whoever wrote the file spares reading it again; a wrong one is found by ``verify``.
 
         Idempotent: a second file with the same bytes takes the place of the first. Raises ``Refused``
         where the file meta group cannot be walked, and OSError where the disk fails or is full.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags), "rb") as stream:
-            kept = _digests_of(stream)
+            kept = _digests_of(stream) if measured is None else _kept(measured)
             os.fchmod(stream.fileno(), 0o600)
             os.fsync(stream.fileno())
         self._settle(temporary, kept.file_sha256)
@@ -168,6 +181,10 @@ def _digests_of(stream: BinaryIO) -> Kept:
         data_set.update(chunk)
         size += len(chunk)
     return Kept(whole.hexdigest(), data_set.hexdigest(), size)
+
+
+def _kept(measured: Measured) -> Kept:
+    return Kept(measured.file_sha256, measured.data_set_sha256, measured.size_bytes)
 
 
 def _data_set_offset(stream: BinaryIO) -> int:

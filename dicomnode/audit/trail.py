@@ -87,15 +87,16 @@ def append(session: Session, event: Event, *, at: datetime | None = None) -> int
 
     The caller commits: the event and the change that it tells of stand or fall together.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(_LOCK)
-    head = session.execute(_HEAD).first()
+    connection = session.connection()  # Core: this runs once for every image received
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK)
+    head = connection.execute(_HEAD).first()
     seq, prev_hash = (head.seq + 1, head.hash) if head else (1, GENESIS)
     moment, body = instant(at or datetime.now(UTC)), event.body()
     row = _columns(body)
     row.update(seq=seq, at=moment, body=body, prev_hash=prev_hash)
     row["hash"] = row_hash(seq, moment, prev_hash, body)
-    session.execute(_INSERT, row)
+    connection.execute(_INSERT, row)
     return seq
 
 

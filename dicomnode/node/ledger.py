@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Update, insert, select, update
+from sqlalchemy import Update, bindparam, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dicomnode.archive.records import Instance
+from dicomnode.archive.records import Base, Instance
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
 from dicomnode.audit.event import Event, Party
@@ -24,6 +24,11 @@ RECEIPTS: dict[Disposition, events.Receipt] = {
     Disposition.DUPLICATE: "DUPLICATE",
     Disposition.CONFLICT: "CONFLICT",
 }
+
+
+INSTANCES = Base.metadata.tables["instances"]
+_KNOWN = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_instance_uid == bindparam("uid"))
+_INSERT = insert(INSTANCES)
 
 
 @dataclass
@@ -74,19 +79,14 @@ class ReceiptLedger:
             receipt.disposition = disposition
 
     def _enter(self, session: Session, arrival: Arrival) -> Disposition:
-        known = (
-            session.execute(
-                select(Instance.sha256).where(Instance.sop_instance_uid == arrival.sop_instance_uid)
-            )
-            .scalars()
-            .all()
-        )
+        connection = session.connection()  # Core: the ORM would double the cost of a receipt
+        known = connection.execute(_KNOWN, {"uid": arrival.sop_instance_uid}).scalars().all()
         if arrival.kept.data_set_sha256 in known:
             disposition = Disposition.DUPLICATE
-            session.execute(_file_is_back(arrival))
+            connection.execute(_file_is_back(arrival))
         else:
             disposition = Disposition.CONFLICT if known else Disposition.NEW
-            session.execute(insert(Instance), [_row(arrival, disposition)])
+            connection.execute(_INSERT, _row(arrival, disposition))
         trail.append(session, self._received(arrival, disposition))
         return disposition
 

@@ -42,6 +42,15 @@ class Kept(Protocol):
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Digests and size of a file, taken while it was written (a ``Kept``)."""
+
+    file_sha256: str
+    data_set_sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Arrival:
     """One object as it came: the receipt that is committed before Success is answered."""
 
@@ -87,8 +96,11 @@ class Incident:
 class Keeper(Protocol):
     """The store, as the receiver sees it."""
 
-    def adopt(self, temporary: Path) -> Kept:
-        """Make ``temporary`` part of the store: fsync it, rename it, fsync its folder. Raises OSError."""
+    def adopt(self, temporary: Path, measured: Kept) -> Kept:
+        """Make ``temporary`` part of the store: fsync it, rename it, fsync its folder. Raises OSError.
+
+        ``measured`` holds the digests taken while the file was written, so that it is not read again.
+        """
 
 
 class Ledger(Protocol):

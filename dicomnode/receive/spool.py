@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import struct
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dicomnode.receive.arrivals import Measured
 from dicomnode.receive.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _SUFFIX = ".part"
@@ -24,6 +26,7 @@ class Temporary:
         self.path = path
         self.size_bytes = 0
         self._descriptor = -1
+        self._file, self._data_set = hashlib.sha256(), hashlib.sha256()
 
     def __enter__(self) -> Self:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -37,8 +40,21 @@ class Temporary:
         os.close(self._descriptor)
         self.path.unlink(missing_ok=True)
 
+    def write_head(self, head: bytes) -> None:
+        """Preamble and file meta group; they are not part of the data set's digest."""
+        self._append(head)
+
     def write(self, data: bytes | memoryview) -> None:
-        """Append ``data``. Raises OSError (ENOSPC and its like)."""
+        """The next bytes of the data set. Raises OSError (ENOSPC and its like)."""
+        self._append(data)
+        self._data_set.update(data)
+
+    def measured(self) -> Measured:
+        """Digests and size of what was written; taken while the next bytes are on their way."""
+        return Measured(self._file.hexdigest(), self._data_set.hexdigest(), self.size_bytes)
+
+    def _append(self, data: bytes | memoryview) -> None:
+        self._file.update(data)
         view = memoryview(data)
         while view:
             count = os.write(self._descriptor, view)

@@ -125,7 +125,8 @@ class Storing:
                 self._give_up(OUT_OF_RESOURCES, "free space is below the reserve", "not-stored")
                 return
             self._temporary = self._storage.spool.new().__enter__()
-            self._temporary.write(file_head(self.sop_class, self.sop_instance, self._context.transfer_syntax))
+            head = file_head(self.sop_class, self.sop_instance, self._context.transfer_syntax)
+            self._temporary.write_head(head)
         except OSError as error:
             self._give_up(OUT_OF_RESOURCES, _words(error), "not-stored")
 
@@ -136,7 +137,7 @@ class Storing:
     def _keep(self) -> tuple[int, str]:
         if self._temporary is None:
             raise AssertionError("an object without refusal has a temporary")
-        kept = self._storage.keeper.adopt(self._temporary.path)
+        kept = self._storage.keeper.adopt(self._temporary.path, self._temporary.measured())
         arrival = Arrival(
             self.sop_instance,
             self.sop_class,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicomnode.receive import Arrival, Disposition, Incident, NotStored
+from dicomnode.receive.arrivals import Kept
 
 _HEAD_BYTES = 132
 
@@ -50,9 +51,12 @@ class FileStore:
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._faults = Faults(root)
 
-    def adopt(self, temporary: Path) -> KeptFile:
+    def adopt(self, temporary: Path, measured: Kept) -> KeptFile:
         self._faults.strike("adopt")
         whole, data_set, size = _digests(temporary)
+        # What the receiver measured while writing is what a reader of the file finds.
+        assert (measured.file_sha256, measured.data_set_sha256) == (whole, data_set)
+        assert measured.size_bytes == size
         folder = self._root / "store" / whole[:2]
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_RDONLY)
