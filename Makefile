@@ -2,19 +2,36 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+OUT    ?= demo-out
 
-.PHONY: install test check format clean
+.PHONY: venv install demo test test-long check format bench clean
 
-# Everything that `make test` needs, pinned.
-install: $(VENV)/.installed
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What running the node needs.
+venv: $(VENV)/.core
+$(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# What the tests need as well.
+install: $(VENV)/.test
+$(VENV)/.test: $(VENV)/.core
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+demo: venv
+	rm -rf $(OUT)
+	$(BIN)/dicomnode demo --out $(OUT)
+
 test: install
+	deploy/test-peers.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
+
+# Long studies, soak and fault rounds.
+test-long: install
+	deploy/test-peers.sh
+	$(BIN)/python -m pytest -m long
 
 check: install
 	$(BIN)/ruff check .
@@ -26,5 +43,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Ratios against named peers, measured in one run.
+bench: install
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache

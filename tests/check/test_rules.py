@@ -1,0 +1,143 @@
+"""The rules that hold a cycle, each at both sides of its limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import exp
+
+import numpy as np
+import pytest
+
+from dicomnode.check import rules
+from dicomnode.check.limits import DOSE_RANGES, dose_range
+from dicomnode.check.settings import CheckSettings
+from dicomnode.model import ActivityMap, Administration, Cycle, Grid, OrganDose, Severity, TimePoint
+from dicomnode.model.series import EmissionVolume
+from dicomnode.physics.nuclides import nuclide
+
+LU = nuclide("Lu-177")
+AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+GIVEN = Administration("Lu-177", 7400.0, AT, source="person:AB")
+GRID = Grid((2, 2, 2), (10.0, 10.0, 10.0))
+SETTINGS = CheckSettings()
+
+
+def point(hours: float, total_mbq: float) -> TimePoint:
+    values = np.full((2, 2, 2), total_mbq * 1e6 / 8.0, np.float32)
+    return TimePoint(
+        label=f"T{hours:g}",
+        acquired_at=AT + timedelta(hours=hours),
+        duration_s=1200.0,
+        activity=ActivityMap(GRID, values),
+        ct=None,
+        regions=None,
+        spect_uid=f"1.{hours:g}",
+        ct_uid="",
+        frame_of_reference_uid="2.1",
+    )
+
+
+def volume(**facts: object) -> EmissionVolume:
+    base = EmissionVolume(
+        grid=GRID,
+        values=np.ones((2, 2, 2), np.float32),
+        unit="Bq/mL",
+        started_at=AT,
+        duration_s=1200.0,
+        decay_reference="START",
+        decay_reference_at=None,
+        nuclide="Lu-177",
+        half_life_s=LU.half_life_s,
+        series_uid="1.2",
+        frame_of_reference_uid="2.1",
+    )
+    return replace(base, **facts)  # type: ignore[arg-type]
+
+
+def held(found: object) -> list[str]:
+    return [f.rule for f in found if f.severity is Severity.HOLD]  # type: ignore[attr-defined]
+
+
+def test_nobody_told_the_administration() -> None:
+    (finding,) = rules.administration_is_known(None)
+    assert "dicomnode administer" in finding.sentence
+    assert list(rules.administration_is_known(GIVEN)) == []
+
+
+@pytest.mark.parametrize(("mbq", "holds"), [(7400.0, False), (0.0074, True), (7.4e9, True)])
+def test_an_activity_that_lost_a_factor_of_a_million(mbq: float, holds: bool) -> None:
+    found = rules.administered_activity_is_plausible(replace(GIVEN, activity_mbq=mbq), SETTINGS)
+    assert (held(found) == ["administered-activity-implausible"]) is holds
+
+
+@pytest.mark.parametrize(
+    ("half_life_s", "holds"),
+    # 177Lu by ICRP 107: 6.647 d = 574 301 s; the same in hours, minutes, and that of 131I
+    [(574_300, False), (574_067.52, False), (159.5, True), (9571.7, True), (693_377, True), (None, False)],
+)
+def test_the_header_half_life(half_life_s: float | None, holds: bool) -> None:
+    found = rules.half_life_agrees(volume(half_life_s=half_life_s), LU, SETTINGS)
+    assert (held(found) == ["half-life-disagrees"]) is holds
+
+
+def test_an_image_of_another_nuclide() -> None:
+    assert held(rules.nuclide_agrees(volume(nuclide="I-131"), LU)) == ["nuclide-disagrees"]
+    assert held(rules.nuclide_agrees(volume(nuclide=""), LU)) == []
+
+
+def test_without_ct_holds_unless_soft_tissue_is_configured() -> None:
+    assert held(rules.ct_is_there(False, "hold", "1.2")) == ["no-ct"]
+    (finding,) = rules.ct_is_there(False, "soft-tissue", "1.2")
+    assert finding.severity is Severity.WARNING
+    assert list(rules.ct_is_there(True, "hold", "1.2")) == []
+
+
+def test_more_activity_in_the_image_than_can_be_left() -> None:
+    left = 7400 * exp(-LU.decay_per_s * 24 * 3600)
+    for factor, expected in ((1.09, []), (1.11, ["activity-above-administered"])):
+        cycle = Cycle(GIVEN, (point(24.0, factor * left),))
+        assert held(rules.image_total_below_administered(cycle, LU, SETTINGS)) == expected
+    empty = Cycle(GIVEN, (point(24.0, 0.0),))
+    assert held(rules.image_total_below_administered(empty, LU, SETTINGS)) == ["image-empty"]
+
+
+def test_activity_that_rises_after_distribution() -> None:
+    """Volumes scaled apart from each other (the FAP set: 151 -> 138 -> 252 MBq at 24, 48, 168 h)."""
+    fap = Cycle(GIVEN, tuple(point(h, a) for h, a in ((24, 151.1), (48, 137.6), (168, 251.7))))
+    assert held(rules.activity_falls_as_physics_demands(fap, LU, SETTINGS)) == ["activity-rises"]
+    real = Cycle(GIVEN, (point(3.74, 1350.5), point(27.73, 996.05)))  # Michigan patient, whole field
+    assert held(rules.activity_falls_as_physics_demands(real, LU, SETTINGS)) == []
+
+
+@pytest.mark.parametrize("hours", [-1.0, 600.0])
+def test_an_acquisition_before_or_long_after_the_administration(hours: float) -> None:
+    cycle = Cycle(GIVEN, (point(hours, 10.0),))
+    found = rules.times_are_plausible(cycle, SETTINGS, AT + timedelta(days=60))
+    assert held(found) == ["acquisition-time-implausible"]
+
+
+def test_an_acquisition_in_the_future() -> None:
+    cycle = Cycle(GIVEN, (point(24.0, 10.0),))
+    assert held(rules.times_are_plausible(cycle, SETTINGS, AT)) == ["acquisition-in-the-future"]
+
+
+def organ(region: str, gy: float) -> OrganDose:
+    return OrganDose(region, gy, 0.0, gy, gy, gy, gy, 100.0, 104.0, 1.0)
+
+
+def test_organ_doses_against_published_ranges() -> None:
+    # kidney 0.43 Gy/GBq (Santoro 2018) x 7.4 GBq; a slip of ten holds; lesions and parts have no range
+    good = [organ("kidney left", 0.43 * 7.4), organ("liver", 0.3 * 7.4), organ("kidney cortex", 99.0)]
+    assert held(rules.organ_doses_are_plausible(good, GIVEN, LU)) == []
+    for factor in (0.1, 10.0):
+        slipped = [organ("kidney left", 0.43 * 7.4 * factor)]
+        assert held(rules.organ_doses_are_plausible(slipped, GIVEN, LU)) == ["organ-dose-implausible"]
+
+
+def test_every_range_names_its_source() -> None:
+    for known in DOSE_RANGES:
+        assert known.source
+        assert known.low_gy_per_gbq < known.high_gy_per_gbq
+    assert dose_range("Lu-177", "lesion in liver") is None
+    assert dose_range("Y-90", "liver") is None
