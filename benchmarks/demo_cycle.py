@@ -73,9 +73,8 @@ def main() -> None:
         ):
             print(f"{step:<14}{took:7.1f} s")
         whole = result.seconds_after_last_object
-        print(
-            f"{'last object to delivered':<24}{whole:7.1f} s   {whole / LIMIT_S:.2f} of the limit of {LIMIT_S:g} s"
-        )
+        share = whole / LIMIT_S
+        print(f"last object to delivered {whole:.1f} s: {share:.2f} of the limit of {LIMIT_S:g} s")
     print(f"largest process of the node {max(watch.peak.values()):.0f} MiB")
     sys.exit(0 if whole <= LIMIT_S else 1)
 
