@@ -49,14 +49,14 @@ class Rounds:
     """What the work role does, again and again."""
 
     def __init__(self, house: House, workers: Workers) -> None:
-        self.house, self.workers = house, workers
-        self.look_again: dict[str, datetime] = {}
-        self.last_administration = -1
-        self.next_checkpoint = datetime.now(UTC)
         # Silence counts only while objects could be stored: see cycle.readiness.
         self.open_since = datetime.now(UTC)
         self.compute_from = datetime.now(UTC)
         self.parsed_alone: set[int] = set()
+        self.house, self.workers = house, workers
+        self.look_again: dict[str, datetime] = {}
+        self.last_administration = -1
+        self.next_checkpoint = datetime.now(UTC)
 
     def serve(self, stop: threading.Event) -> None:
         """Rounds until ``stop``; a database that is away is waited for."""
