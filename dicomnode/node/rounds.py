@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 BATCH = 64
 """Instances parsed in one task: large enough that Dask's overhead does not matter."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-DISK_PAUSE = timedelta(seconds=30)
+DISK_PAUSE_S = 30.0
 """How long computations wait after one that found the disk full."""
 
 
@@ -51,7 +52,7 @@ class Rounds:
     def __init__(self, house: House, workers: Workers) -> None:
         # Silence counts only while objects could be stored: see cycle.readiness.
         self.open_since = datetime.now(UTC)
-        self.compute_from = datetime.now(UTC)
+        self.compute_from = time.monotonic()
         self.parsed_alone: set[int] = set()
         self.house, self.workers = house, workers
         self.look_again: dict[str, datetime] = {}
@@ -158,7 +159,7 @@ class Rounds:
                 revisions.interrupted(session, row, ended.error, self.house.config, now)
             elif isinstance(ended.fault, OSError) and ended.fault.errno in DISK_FULL:
                 log.error("cycle %s: the disk is full; waiting for space", job.cycle_id)
-                self.compute_from = now + DISK_PAUSE
+                self.compute_from = time.monotonic() + DISK_PAUSE_S
                 why = "the disk is full: free some space"
                 revisions.interrupted(session, row, why, self.house.config, now, counted=False)
             else:
@@ -186,13 +187,15 @@ class Rounds:
                 self.look_again[patient] = again
 
     def _start_computations(self, now: datetime) -> None:
-        if now < self.compute_from:
+        if time.monotonic() < self.compute_from:
             return
+        # One worker stays free for parsing, so that images that come meanwhile are seen.
+        most = max(1, self.house.config.work.workers - 1)
         computing = {job.cycle_id for job in self.workers.under_way("compute") if isinstance(job, Job)}
         with self.house.database.read() as session:
             ready = session.scalars(select(CycleRow.id).where(CycleRow.state == State.READY)).all()
         for cycle_id in ready:
-            if cycle_id in computing or len(computing) >= self.house.config.work.workers:
+            if cycle_id in computing or len(computing) >= most:
                 continue
             with self.house.database.write() as session:
                 row = session.get(CycleRow, cycle_id)

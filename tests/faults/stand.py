@@ -35,7 +35,7 @@ free_space_reserve_mb = {reserve_mb}
 max_associations_per_address = 32
 {receive}
 [work]
-workers = 1
+workers = {workers}
 {work}
 [cycle]
 expected_time_points = 2
@@ -95,6 +95,7 @@ class Stand:
         receive: str = "",
         work: str = "",
         rooms: str = "",
+        workers: int = 1,
         quiet_s: float = 1.0,
         reserve_mb: float = 5.0,
         path: Path | None = None,
@@ -105,7 +106,7 @@ class Stand:
         self.config_path = folder / "config.toml"
         self.config_path.write_text(
             CONFIG.format(
-                port=self.port, health=self.health_port, archive=archive, receive=receive, work=work,
+                port=self.port, health=self.health_port, archive=archive, receive=receive, work=work, workers=workers,
                 rooms=rooms, quiet_s=quiet_s, reserve_mb=reserve_mb, peers="\n".join(peers),
             ),
             encoding="utf-8",

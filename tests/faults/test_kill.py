@@ -147,7 +147,10 @@ def assert_nothing_was_lost(stand: Any, senders: Senders) -> None:
             uid: (state, sha256, file_sha256, reason)
             for uid, state, sha256, file_sha256, reason in session.execute(
                 select(
-                    Instance.sop_instance_uid, Instance.state, Instance.sha256, Instance.file_sha256,
+                    Instance.sop_instance_uid,
+                    Instance.state,
+                    Instance.sha256,
+                    Instance.file_sha256,
                     Instance.reason,
                 )  # fmt: skip
             )
