@@ -19,12 +19,22 @@ class Readiness:
 
 
 def readiness(
-    plan: CyclePlan, now: datetime, settings: CycleSettings, *, released: bool = False
+    plan: CyclePlan,
+    now: datetime,
+    settings: CycleSettings,
+    *,
+    released: bool = False,
+    open_since: datetime | None = None,
 ) -> Readiness:
     """A cycle is complete when every series is quiet and either the expected number of time points is
-    there, or nothing new has come for ``cycle_quiet_h``, or a person released it."""
+    there, or nothing new has come for ``cycle_quiet_h``, or a person released it.
+
+    A series is not quiet because nobody could send: its silence counts from ``open_since``, when the node
+    began to take objects (again), so that a series cut in two by an outage is not computed from its first
+    half.
+    """
     last = max((s.last_received_at for s in plan.series()), default=now)
-    quiet_at = last + timedelta(seconds=settings.series_quiet_s)
+    quiet_at = max(last, open_since or last) + timedelta(seconds=settings.series_quiet_s)
     if now < quiet_at:
         return Readiness(False, ("images are still arriving",), quiet_at)
     have, want = len(plan.time_points), settings.expected_time_points

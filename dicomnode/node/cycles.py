@@ -41,8 +41,13 @@ from dicomnode.node.lifecycle import Happening, Instruction, State, advance
 NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
 
-def review(session: Session, patient_id: str, config: Config, now: datetime) -> datetime | None:
-    """Bring the cycles of one patient up to date. Returns when time alone may change something."""
+def review(
+    session: Session, patient_id: str, config: Config, now: datetime, open_since: datetime | None = None
+) -> datetime | None:
+    """Bring the cycles of one patient up to date. Returns when time alone may change something.
+
+    ``open_since``: when the node last began to be able to store; silence before it says nothing.
+    """
     series, known, gathering = _gathered(session, patient_id, config)
     again: list[datetime] = []
     taken: set[str] = set()
@@ -51,7 +56,7 @@ def review(session: Session, patient_id: str, config: Config, now: datetime) -> 
         taken.add(row.id)
         doubts = [*plan.findings, *_doubts(session, plan, config)]
         doubts += [f for f in known.findings if _concerns(f, plan)]
-        look = _bring_up_to_date(session, row, plan, doubts, config, now)
+        look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since)
         if look is not None:
             again.append(look)
     _mark_series(session, series, gathering, config.node.name)
@@ -164,7 +169,13 @@ def _concerns(finding: Finding, plan: CyclePlan) -> bool:
 
 
 def _bring_up_to_date(
-    session: Session, row: CycleRow, plan: CyclePlan, doubts: Sequence[Finding], config: Config, now: datetime
+    session: Session,
+    row: CycleRow,
+    plan: CyclePlan,
+    doubts: Sequence[Finding],
+    config: Config,
+    now: datetime,
+    open_since: datetime | None,
 ) -> datetime | None:
     """Rows, findings and state of one cycle; when to look again if time alone may change it."""
     _write_time_points(session, row, plan)
@@ -175,7 +186,7 @@ def _bring_up_to_date(
         _write_findings(session, row, doubts, now)
     if State(row.state) is not State.COLLECTING:
         return None
-    ready = readiness(plan, now, config.cycle, released=bool(row.released_by))
+    ready = readiness(plan, now, config.cycle, released=bool(row.released_by), open_since=open_since)
     quiet = ready.ready or ready.reasons != ("images are still arriving",)
     accepted = {tuple(a) for a in json.loads(row.accepted)}
     holds = [f for f in doubts if f.severity is Severity.HOLD and (f.rule, f.subject) not in accepted]

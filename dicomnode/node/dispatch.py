@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,17 +19,34 @@ from dicomnode.audit.event import Outcome, Party
 from dicomnode.delivery import dispatcher
 from dicomnode.delivery.commitment import CommitmentListener, CommitmentReport
 from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfirmed
+from dicomnode.node import revisions
 from dicomnode.node.house import House
 
 
 class Outbox:
-    """What the sender may see and change. Every call is one transaction with its events."""
+    """What the sender may see and change. Every call is one transaction with its events.
+
+    A node has one sender, and in it one thread per peer. So a lease bears the name of node and peer, not
+    of a process: whatever is still leased when that thread wants more was left by a process that died or
+    by an outage of the database, and goes back into the queue at once.
+    """
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.here = house.config.node.name
         self._claims: dict[tuple[int, int], outbox.Claim] = {}
+        self._settled: set[str] = set()
+
+    def _owner(self, peer: str) -> str:
+        return f"{self.here}:{peer}"
+
+    def _put_back_leftovers(self, peer: str, now: datetime) -> None:
+        if peer in self._settled:
+            return
+        with self._write() as session:
+            outbox.release_expired(session, now, self._owner(peer))
+            revisions.withdraw_stopped(session, now)
+        self._settled.add(peer)
 
     @contextmanager
     def _write(self) -> Iterator[Session]:
@@ -43,8 +58,11 @@ class Outbox:
 
     def claim(self, peer: str, now: datetime, limit: int) -> Sequence[Item]:
         """Lease what is due, and record the intent to send (110102) before anything leaves."""
+        self._put_back_leftovers(peer, now)
+        self._settled.discard(peer)  # until every one of these was recorded
         with self._write() as session:
-            claims = outbox.claim(session, peer, self.owner, now, self.house.config.delivery.lease_s, limit)
+            owner, lease_s = self._owner(peer), self.house.config.delivery.lease_s
+            claims = outbox.claim(session, peer, owner, now, lease_s, limit)
             for claim in claims:
                 begun = events.transfer_begun(
                     self.here, self._party(peer), _about(session, claim), attempt=claim.attempts
@@ -52,6 +70,8 @@ class Outbox:
                 trail.append(session, begun)
         for claim in claims:
             self._claims[(claim.delivery_id, claim.attempts)] = claim
+        if not claims:
+            self._settled.add(peer)
         return [self._item(c) for c in claims]
 
     def renew(self, items: Sequence[Item], now: datetime) -> None:
@@ -79,13 +99,16 @@ class Outbox:
                 trail.append(session, sent)
                 if decision.alert:
                     self._alert(session, claim.peer, decision.alert)
+                revisions.withdraw_stopped(session, now)
         self._claims.pop(_key(item), None)
         return change is not None
 
     def release_expired(self, now: datetime) -> int:
         """Put back what a dead sender held."""
         with self._write() as session:
-            return len(outbox.release_expired(session, now))
+            released = len(outbox.release_expired(session, now))
+            revisions.withdraw_stopped(session, now)
+            return released
 
     def unconfirmed(self, peer: str, now: datetime, timeout_h: float, tries: int) -> Sequence[Unconfirmed]:
         """Sent objects whose commitment is due to be asked for."""

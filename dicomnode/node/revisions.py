@@ -27,11 +27,11 @@ from dicomnode.archive.records import (
     Result,
     Revision,
 )
-from dicomnode.audit import events, trail
+from dicomnode.audit import codes, events, trail
 from dicomnode.audit.about import About
 from dicomnode.config import Config
 from dicomnode.delivery.settings import roles_for
-from dicomnode.model import Severity
+from dicomnode.model import Finding, Severity
 from dicomnode.node.cycles import about, change, current_revision, finding_row, job_of, plan_of
 from dicomnode.node.job import EarlierOrgan, Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
@@ -119,10 +119,15 @@ def _rtdose_uid(session: Session, revision: str) -> str:
     return found or ""
 
 
-def interrupted(session: Session, row: CycleRow, why: str, config: Config, now: datetime) -> None:
-    """The computation did not end (worker or node died): once more, or hold."""
+def interrupted(
+    session: Session, row: CycleRow, why: str, config: Config, now: datetime, *, counted: bool = True
+) -> None:
+    """The computation did not end: once more, or hold. ``counted``: it may be its own fault (its worker
+    died), as against a node that stopped."""
     revision = current_revision(session, row.id)
-    if revision is not None and revision.attempts >= MOST_ATTEMPTS:
+    if not counted and revision is not None:
+        revision.attempts -= 1
+    if counted and revision is not None and revision.attempts >= MOST_ATTEMPTS:
         failed(session, row, f"{why}, {revision.attempts} times: look at the log, then release", config, now)
     elif State(row.state) is State.COMPUTING:
         change(session, row, Happening.INTERRUPTED, [why], config.node.name, now)
@@ -240,13 +245,53 @@ def release(session: Session, row: CycleRow, revision: Revision, config: Config,
     revision.state, revision.released_at = "RELEASED", now
     results = session.scalars(select(Result).where(Result.revision_id == revision.id)).all()
     plan = {peer.name: roles_for(peer) for peer in config.delivery.peers}
-    outbox.enqueue(session, revision.id, results, plan, now)
+    queued = outbox.enqueue(session, revision.id, results, plan, now)
+    _tell_missing(session, row, revision, queued.missing, config, now)
     for old in session.scalars(
         select(Revision).where(Revision.cycle_id == row.id, Revision.number < revision.number)
     ):
         if old.state != "SUPERSEDED":
             outbox.withdraw(session, old.id, f"superseded by revision {revision.number}", now)
             old.state, old.superseded_by = "SUPERSEDED", revision.id
+
+
+def _tell_missing(
+    session: Session,
+    row: CycleRow,
+    revision: Revision,
+    missing: Sequence[tuple[str, str]],
+    config: Config,
+    now: datetime,
+) -> None:
+    """A peer that is to get what was not made: nobody may take silence for delivery."""
+    for peer, role in missing:
+        sentence = (
+            f"{peer} is to get the object {role}, which revision {revision.number} does not have: compare "
+            f"[[delivery.peers]] with what was configured when it was computed"
+        )
+        found = Finding("object-not-made", Severity.WARNING, sentence, subject=peer)
+        session.add(finding_row(found, row.id, revision.id, now))
+        detail = {"cycle_id": row.id, "revision_id": revision.id}
+        told = events.security_alert(
+            config.node.name, sentence=sentence, alert=codes.SOFTWARE_CONFIGURATION, detail=detail
+        )
+        trail.append(session, told)
+
+
+def withdraw_stopped(session: Session, now: datetime) -> None:
+    """What is queued (again) although its revision was held or superseded meanwhile stays here.
+
+    Called in the transaction that puts objects back into the queue: they were on their way when the
+    revision was stopped, so withdraw() did not find them.
+    """
+    stopped = (
+        select(Revision.id, Revision.state)
+        .join(Delivery, Delivery.revision_id == Revision.id)
+        .where(Delivery.state == "QUEUED", Revision.state.in_(("HELD", "SUPERSEDED")))
+        .distinct()
+    )
+    for revision_id, state in session.execute(stopped).tuples().all():
+        outbox.withdraw(session, revision_id, f"its revision was {state.lower()} meanwhile", now)
 
 
 def person_releases(

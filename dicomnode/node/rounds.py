@@ -7,8 +7,10 @@ date by comparing, never by remembering.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Instances parsed in one task: large enough that Dask's overhead does not matter."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_PAUSE_S = 30.0
+"""How long computations wait after one that found the disk full."""
 
 
 def compute_in_worker(job: Job, config: Config, store_root: Path) -> object:
@@ -45,6 +50,10 @@ class Rounds:
     """What the work role does, again and again."""
 
     def __init__(self, house: House, workers: Workers) -> None:
+        # Silence counts only while objects could be stored: see cycle.readiness.
+        self.open_since = datetime.now(UTC)
+        self.compute_from = time.monotonic()
+        self.parsed_alone: set[int] = set()
         self.house, self.workers = house, workers
         self.look_again: dict[str, datetime] = {}
         self.last_administration = -1
@@ -58,11 +67,16 @@ class Rounds:
                 self.once(datetime.now(UTC))
             except ArchiveUnavailable as outage:
                 log.warning("waiting for the database: %s", outage)
+                self.open_since = datetime.now(UTC)
 
     def once(self, now: datetime) -> None:
         """One round."""
+        self.workers.check()
+        if self.house.store.free_bytes() < self.house.config.receive.free_space_reserve_mb * 1e6:
+            self.open_since = now  # the receiver answers 0xA700
         for ended in self.workers.ended():
             self._take(ended, now)
+        self._take_up_abandoned(now)
         self._parse()
         self._review(now)
         self._start_computations(now)
@@ -71,15 +85,24 @@ class Rounds:
         self.housekeeping.tend(now)
 
     def _resume(self) -> None:
-        """After a start: computations that were under way have no worker any more."""
+        """After a start: every patient is looked at."""
         now = datetime.now(UTC)
-        with self.house.database.write() as session:
-            for row in session.scalars(select(CycleRow).where(CycleRow.state == State.COMPUTING)):
-                revisions.interrupted(
-                    session, row, "the node stopped during the computation", self.house.config, now
-                )
+        with self.house.database.read() as session:
             for patient in session.scalars(select(CycleRow.patient_id).distinct()):
                 self.look_again[patient] = now
+
+    def _take_up_abandoned(self, now: datetime) -> None:
+        """Cycles that SQL calls computing and that no worker computes: the node stopped, or the database
+        went away just then. No fault of theirs, so they are computed again without being counted."""
+        mine = {job.cycle_id for job in self.workers.under_way("compute") if isinstance(job, Job)}
+        with self.house.database.read() as session:
+            computing = session.scalars(select(CycleRow.id).where(CycleRow.state == State.COMPUTING)).all()
+        for cycle_id in set(computing) - mine:
+            with self.house.database.write() as session:
+                row = session.get(CycleRow, cycle_id)
+                if row is not None and row.state == State.COMPUTING:
+                    why = "the node stopped during the computation"
+                    revisions.interrupted(session, row, why, self.house.config, now, counted=False)
 
     def _parse(self) -> None:
         busy = [i for batch in self.workers.under_way("parse") for i in _ids(batch)]
@@ -113,6 +136,9 @@ class Rounds:
         elif len(batch) > 1:  # find the one that does it
             for one in batch:
                 self._submit_parse([one])
+        elif ended.died and batch[0][0] not in self.parsed_alone:  # its worker may have been killed
+            self.parsed_alone.add(batch[0][0])
+            self._submit_parse(batch)
         else:
             refusal = f"it could not be parsed: {ended.error}; have its sender look at it"
             with self.house.database.write() as session:
@@ -130,6 +156,11 @@ class Rounds:
                 revisions.finish(session, job, ended.value, self.house.config, now)
             elif ended.died:
                 revisions.interrupted(session, row, ended.error, self.house.config, now)
+            elif isinstance(ended.fault, OSError) and ended.fault.errno in DISK_FULL:
+                log.error("cycle %s: the disk is full; waiting for space", job.cycle_id)
+                self.compute_from = time.monotonic() + DISK_PAUSE_S
+                why = "the disk is full: free some space"
+                revisions.interrupted(session, row, why, self.house.config, now, counted=False)
             else:
                 log.error("cycle %s: %s", job.cycle_id, ended.error)
                 why = f"the computation failed: {ended.error}"
@@ -147,7 +178,7 @@ class Rounds:
                 self.last_administration = newest
         for patient in [p for p, at in self.look_again.items() if at <= now]:
             with self.house.database.write() as session:
-                again = review(session, patient, self.house.config, now)
+                again = review(session, patient, self.house.config, now, self.open_since)
             if self.house.pseudonym_key:
                 log.debug("reviewed %s", pseudonym(patient, self.house.pseudonym_key))
             del self.look_again[patient]
@@ -155,11 +186,15 @@ class Rounds:
                 self.look_again[patient] = again
 
     def _start_computations(self, now: datetime) -> None:
+        if time.monotonic() < self.compute_from:
+            return
+        # One worker stays free for parsing, so that images that come meanwhile are seen.
+        most = max(1, self.house.config.work.workers - 1)
         computing = {job.cycle_id for job in self.workers.under_way("compute") if isinstance(job, Job)}
         with self.house.database.read() as session:
             ready = session.scalars(select(CycleRow.id).where(CycleRow.state == State.READY)).all()
         for cycle_id in ready:
-            if cycle_id in computing or len(computing) >= self.house.config.work.workers:
+            if cycle_id in computing or len(computing) >= most:
                 continue
             with self.house.database.write() as session:
                 row = session.get(CycleRow, cycle_id)

@@ -6,6 +6,7 @@ in the foreground, for several machines or an init system of one's own.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -29,6 +32,8 @@ GRACE_S = 20.0
 """How long a role may take to end in order."""
 LONGEST_PAUSE_S = 30.0
 """Upper limit of the growing pause before a role that keeps dying is started again."""
+SUPERVISOR = "DICOMNODE_SUPERVISOR"
+"""Environment of a role: process number of its supervisor, known even if that died before the role ran."""
 
 
 def stop_on_signals() -> threading.Event:
@@ -40,7 +45,7 @@ def stop_on_signals() -> threading.Event:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    parent = os.getppid()
+    parent = int(os.environ.pop(SUPERVISOR, os.getppid()))
 
     def watch_parent() -> None:
         while not stop.wait(0.5):
@@ -53,9 +58,33 @@ def stop_on_signals() -> threading.Event:
 
 def run_role(role: str, house: House, stop: threading.Event) -> None:
     """One role in this process until ``stop``."""
-    _record_activity(house, role, started=True)
-    {"receive": _receive, "work": _work, "deliver": _deliver}[role](house, stop)
-    _record_activity(house, role, started=False)
+    with _the_only_one(house, role, stop):
+        if stop.is_set():
+            return
+        _record_activity(house, role, started=True)
+        {"receive": _receive, "work": _work, "deliver": _deliver}[role](house, stop)
+        _record_activity(house, role, started=False)
+
+
+@contextmanager
+def _the_only_one(house: House, role: str, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other process has this role on this data folder.
+
+    Where only the supervisor was killed, its roles end a moment after the next supervisor started new
+    ones. The system drops the lock with the process that held it, however that ended.
+    """
+    with (house.config.archive.data_folder / f"{role}.lock").open("ab") as file:
+        told = False
+        while not stop.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    log.warning("another process still has the role %s here: waiting for its end", role)
+                told = True
+                stop.wait(0.2)
+        yield
 
 
 def _record_activity(house: House, role: str, *, started: bool) -> None:
@@ -123,7 +152,9 @@ class Role:
             self.process, self.deaths = None, self.deaths + 1
             self.start_at = now + min(LONGEST_PAUSE_S, 0.5 * 2 ** (self.deaths - 1))
         if now >= self.start_at:
-            self.process, self.started_at = subprocess.Popen(self.command), now
+            # It is told who started it, and sees when that is no longer its parent.
+            environment = {**os.environ, SUPERVISOR: str(os.getpid())}
+            self.process, self.started_at = subprocess.Popen(self.command, env=environment), now
 
 
 def supervise(house: House, config_path: Path, stop: threading.Event) -> None:

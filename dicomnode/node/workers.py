@@ -1,13 +1,16 @@
 """Worker processes (Dask): where untrusted objects are parsed and cycles are computed.
 
-A worker that dies is replaced by its nanny and its task is tried once more; a task that outlives its
-limit has its worker restarted. SQL holds the truth; Dask only executes.
+A worker that dies is replaced by its nanny; a task that outlives its limit has its worker restarted. No
+more tasks are handed to Dask than there are threads: what waits, waits here, so that a task's time counts
+from its start and that a worker's death is blamed on the one task that it ran. SQL holds the truth; Dask
+only executes.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,26 @@ from dicomnode.config import WorkSettings
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+log = logging.getLogger(__name__)
+
+LONGEST_WITHOUT_WORKERS_S = 60.0
+"""A nanny brings a worker back within seconds; after this the role itself is started afresh."""
+
+
+class WorkersLost(RuntimeError):
+    """The cluster of worker processes is gone; the role ends, and its supervisor starts it again."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One piece of work that waits for a worker."""
+
+    kind: str
+    what: object
+    limit_s: float
+    function: Callable[..., Any]
+    arguments: tuple[object, ...]
 
 
 @dataclass
@@ -38,6 +61,7 @@ class Ended:
     value: Any = None
     error: str = ""
     died: bool = False
+    fault: Exception | None = None
 
 
 class Workers:
@@ -46,9 +70,9 @@ class Workers:
     def __init__(self, settings: WorkSettings) -> None:
         import dask
 
-        # A task whose worker died is run once more, then given up (KilledWorker). Dask sets up its own
-        # logging when it is imported, here and in the workers.
-        dask.config.set({"distributed.scheduler.allowed-failures": 1, "logging": {"distributed": "critical"}})
+        # Whether a task whose worker died is run again is the node's decision, on record. Dask sets up
+        # its own logging when it is imported, here and in the workers.
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, "logging": {"distributed": "critical"}})
         from distributed import Client, LocalCluster
 
         self._cluster = None
@@ -64,28 +88,57 @@ class Workers:
                 host="127.0.0.1",
             )
         self._client: Client = Client(self._cluster or settings.scheduler, set_as_default=False)
+        self._waiting: list[Order] = []
         self._tasks: list[Task] = []
+        self._seen_at = time.monotonic()
 
     def submit(
         self, kind: str, what: object, limit_s: float, function: Callable[..., Any], *arguments: object
     ) -> None:
-        """Start ``function`` in a worker; ``what`` comes back with its end."""
-        future = self._client.submit(function, *arguments, pure=False)
-        self._tasks.append(Task(future, what, time.monotonic() + limit_s, kind))
+        """Have ``function`` run in a worker; ``what`` comes back with its end. ``limit_s`` counts from its
+        start."""
+        self._waiting.append(Order(kind, what, limit_s, function, arguments))
+        self._start()
 
     def under_way(self, kind: str) -> list[object]:
-        """What is being worked on."""
-        return [t.what for t in self._tasks if t.kind == kind]
+        """What is being worked on, or waits for a worker."""
+        started = [t.what for t in self._tasks if t.kind == kind]
+        return started + [o.what for o in self._waiting if o.kind == kind]
 
-    def ended(self) -> list[Ended]:
-        """Everything that has ended since the last call. Never raises for what the work did."""
-        done, self._tasks = (
-            [t for t in self._tasks if t.future.done()],
-            [t for t in self._tasks if not t.future.done()],
-        )
-        late = [t for t in self._tasks if time.monotonic() > t.deadline]
-        self._tasks = [t for t in self._tasks if t not in late]
-        return [_end(t) for t in done] + [self._stop(t) for t in late]
+    def ended(self) -> Iterator[Ended]:
+        """Everything that has ended, one by one; each is forgotten when the next is asked for, so that
+        what the caller could not take comes again. Never raises for what the work did."""
+        for task in [t for t in self._tasks if t.future.done() or time.monotonic() > t.deadline]:
+            ended = _end(task) if task.future.done() else self._stop(task)
+            yield ended
+            self._tasks.remove(task)
+        self._start()
+
+    def check(self) -> None:
+        """Raise WorkersLost where the workers of this machine are gone and do not come back."""
+        if self._client.status != "running":
+            raise WorkersLost(f"the connection to the workers is {self._client.status}")
+        if self._threads():
+            self._seen_at = time.monotonic()
+        elif time.monotonic() - self._seen_at > LONGEST_WITHOUT_WORKERS_S:
+            if self._cluster is not None:
+                raise WorkersLost(f"no worker process for {LONGEST_WITHOUT_WORKERS_S:.0f} s")
+            log.error("the scheduler has had no worker for %.0f s", time.monotonic() - self._seen_at)
+
+    def _threads(self) -> int:
+        return int(sum(self._client.nthreads().values()))
+
+    def _start(self) -> None:
+        """Hand over what a thread is free for; parsing, which is short, before computing."""
+        if not self._waiting:
+            return
+        self._waiting.sort(key=lambda order: order.kind == "compute")
+        free = self._threads() - len(self._tasks)
+        starting, self._waiting = self._waiting[: max(0, free)], self._waiting[max(0, free) :]
+        for order in starting:
+            future = self._client.submit(order.function, *order.arguments, pure=False)
+            deadline = time.monotonic() + order.limit_s
+            self._tasks.append(Task(future, order.what, deadline, order.kind))
 
     def _stop(self, task: Task) -> Ended:
         """End the worker of a task that takes too long; its nanny starts another."""
@@ -110,4 +163,4 @@ def _end(task: Task) -> Ended:
     except (KilledWorker, CancelledError) as error:
         return Ended(task.what, task.kind, error=f"its worker died ({type(error).__name__})", died=True)
     except Exception as error:  # the loop must not die of what a worker raised
-        return Ended(task.what, task.kind, error=f"{type(error).__name__}: {error}")
+        return Ended(task.what, task.kind, error=f"{type(error).__name__}: {error}", fault=error)

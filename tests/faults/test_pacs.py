@@ -1,0 +1,145 @@
+"""Receiving systems that are absent, slow, refuse, warn or die: what becomes of each delivery."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from sqlalchemy import select
+
+from dicomnode.archive.records import EventRow
+
+# status -> (final state of the delivery, tries, alert). FIELD_NOTES-like classes of delivery/policy.py:
+# limited_tries = 3 and two slow delays are configured, so 0110 is parked after 3 and C000 after 3 tries.
+FINAL = {
+    0x0000: ("SENT", 1, False),
+    0xB000: ("SENT_WITH_WARNING", 1, False),
+    0xB006: ("SENT_WITH_WARNING", 1, True),
+    0xA900: ("PARKED", 1, True),
+    0xC000: ("PARKED", 3, True),
+    0x0110: ("PARKED", 3, True),
+    0x0122: ("PARKED", 1, True),
+    0x0124: ("PARKED", 1, True),
+}
+
+
+def by_peer(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {d["peer"]: d for d in facts["deliveries"]}
+
+
+def wait_until(what: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_every_answer_of_a_pacs_ends_as_designed_and_delays_no_other(
+    new_stand: Any, new_pacs: Any, pacs_of: Any, stands: Any, tiny: Any
+) -> None:
+    answering = {f"s{status:04x}": (new_pacs(status=status), status) for status in FINAL}
+    full, dying = new_pacs(status=0xA700), new_pacs(abort=True)
+    slow = new_pacs(delay_s=4.0)
+    busy, stranger = pacs_of.Rejecting(2, 2, 3), pacs_of.Rejecting(1, 7, 1)  # PS3.8 table 9-21
+    absent_port = stands.free_port()
+    peers = [stands.peer(n, p.port, ["rtdose"]) for n, (p, _) in answering.items()]
+    peers += [
+        stands.peer(n, port, ["rtdose"])
+        for n, port in {
+            "full": full.port, "dying": dying.port, "slow": slow.port, "busy": busy.port,
+            "stranger": stranger.port, "absent": absent_port,
+        }.items()
+    ]  # fmt: skip
+    stand = new_stand(*peers)
+    stand.send(tiny.Tiny("a").cycle())
+    stand.wait("RELEASED")
+
+    settled = {n: FINAL[status][:2] for n, (_, status) in answering.items()} | {"slow": ("SENT", 1)}
+
+    def now() -> dict[str, tuple[str, int]]:
+        return {n: (d["state"], d["attempts"]) for n, d in by_peer(stand.facts()).items()}
+
+    wait_until(lambda: settled.items() <= now().items())
+    # what may get better by itself is still tried
+    for name in ("full", "dying", "busy", "absent"):
+        wait_until(lambda name=name: by_peer(stand.facts())[name]["last_status"] != "")
+        assert by_peer(stand.facts())[name]["state"] in ("QUEUED", "SENDING"), name
+    last = {n: d["last_status"] for n, d in by_peer(stand.facts()).items()}
+    assert last["full"] == "A700"
+    assert (last["busy"], last["stranger"], last["absent"]) == (
+        "rejected-transient", "rejected-permanent", "unreachable",
+    )  # fmt: skip
+    wait_until(lambda: len(dying.got()) >= 2)  # no answer: the same object again
+    assert len({(g.uid, g.sha256) for g in dying.got()}) == 1
+    # a rejection for good is a matter of configuration: told, and tried rarely (here: twice at most)
+    assert by_peer(stand.facts())["stranger"]["state"] == "QUEUED"
+    assert stand.facts()["cycle"]["state"] == "RELEASED"
+
+    with stand.house.database.read() as session:
+        alerts = set(session.scalars(select(EventRow.body).where(EventRow.kind == "security-alert")))
+    assert any("rejects the association" in a for a in alerts)
+    for sentence in ("elements were discarded", "does not match its SOP class", "cannot understand",
+                     "SOP class not supported", "not authorised"):  # fmt: skip
+        assert any(sentence in a for a in alerts), sentence
+
+    # they come back: what waits leaves by itself, what is parked when a person says so
+    full.status, dying.abort = 0, False
+    absent = new_pacs(port=absent_port)
+    for name, pacs in (("full", full), ("dying", dying), ("absent", absent)):
+        wait_until(lambda name=name: by_peer(stand.facts())[name]["state"] == "SENT")
+        assert len(pacs.kept()) == 1, name
+    for pacs, _ in answering.values():
+        pacs.status = 0
+    again = stand.run("send", stand.cycles()[0]["id"], "--by", "AB", "--because", "the peers were repaired")
+    assert again.stdout.startswith("5 objects"), again.stdout + again.stderr
+    wait_until(lambda: all(by_peer(stand.facts())[n]["state"].startswith("SENT") for n in answering))
+    for name, (pacs, _) in answering.items():
+        assert len({(g.uid, g.sha256) for g in pacs.got()}) == 1, name
+    busy.close()
+    stranger.close()
+
+
+def test_a_pacs_that_answers_nothing_at_all_is_tried_again_with_the_same_object(
+    new_stand: Any, new_pacs: Any, stands: Any, tiny: Any
+) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    port = int(silent.getsockname()[1])
+    more = "association_timeout_s = 1.0"
+    stand = new_stand(stands.peer("pacs", port, ["rtdose"], more))
+    stand.send(tiny.Tiny("a").cycle())
+    stand.wait("RELEASED")
+    wait_until(lambda: stand.facts()["deliveries"][0]["last_status"] != "")
+    silent.close()
+    pacs = new_pacs(port=port)
+    stand.wait("DELIVERED")
+    assert len(pacs.kept()) == 1
+
+
+def test_a_person_holds_and_releases_while_objects_leave(
+    new_stand: Any, new_pacs: Any, stands: Any, tiny: Any
+) -> None:
+    pacs = new_pacs(status=0xA700, delay_s=2.5)
+    stand = new_stand(stands.peer("pacs", pacs.port, ["rtdose", "sr"]))
+    stand.send(tiny.Tiny("a").cycle())
+    stand.wait("RELEASED")
+    cycle = stand.cycles()[0]["id"]
+    wait_until(lambda: any(d["state"] == "SENDING" for d in stand.facts()["deliveries"]))
+    held = stand.run("hold", cycle, "--by", "AB", "--because", "wrong patient?")
+    assert held.returncode == 0, held.stderr
+    pacs.status = 0
+    # what was on its way may arrive; what the PACS refused is not tried again, and nothing else leaves
+    wait_until(lambda: all(d["state"] in ("PARKED", "SENT") for d in stand.facts()["deliveries"]))
+    stores = len(pacs.got())
+    time.sleep(1.5)
+    assert len(pacs.got()) == stores
+    assert any(d["state"] == "PARKED" for d in stand.facts()["deliveries"])
+    assert stand.cycles()[0]["state"] == "HELD"
+    assert stand.run("send", cycle, "--by", "AB", "--because", "too early").returncode == 2
+
+    released = stand.run("release", cycle, "--by", "AB", "--because", "the right patient")
+    assert released.returncode == 0, released.stderr
+    facts = stand.wait("DELIVERED")
+    assert len(facts["revisions"]) == 1
+    assert {len(contents) for contents in pacs.kept().values()} == {1}
+    assert len(pacs.kept()) == 2
