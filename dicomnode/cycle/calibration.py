@@ -126,7 +126,9 @@ def _decay_reference(
 ) -> str:
     if record is not None and record.decay_reference:
         origin["decay_reference"] = f"{record.decay_reference} by calibration record {record.name!r}"
-        return record.decay_reference
+        # a series that says NONE was brought to its start by the reader, slice by slice: not twice
+        corrected = any(f.rule == "decay-corrected-here" for f in volume.findings)
+        return "START" if corrected and record.decay_reference == "NONE" else record.decay_reference
     if volume.decay_reference:
         return volume.decay_reference
     origin["decay_reference"] = "START, assumed: the object does not say"
@@ -160,5 +162,7 @@ def _to_start(
                 remedy="Tell the administration with `dicomnode administer`",
             )
         return exp(-decay_per_s * (volume.started_at - administered_at).total_seconds())
-    moved: timedelta = volume.started_at - (volume.decay_reference_at or volume.started_at)
+    # where the record overrules the object, the instant that the object states does not count either
+    stated_at = volume.decay_reference_at if volume.decay_reference == reference else None
+    moved: timedelta = volume.started_at - (stated_at or volume.started_at)
     return exp(-decay_per_s * moved.total_seconds())

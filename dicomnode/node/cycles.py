@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, select
@@ -34,10 +35,12 @@ from dicomnode.cycle.readiness import readiness
 from dicomnode.model import Administration, Finding, Severity
 from dicomnode.model.series import Role, SeriesSummary
 from dicomnode.node.identity import new_cycle_id, revision_id
-from dicomnode.node.intake import summaries
+from dicomnode.node.intake import add_administration, summaries
 from dicomnode.node.job import AdministrationJob, Job, SeriesFiles, TimePointJob
 from dicomnode.node.lifecycle import Happening, Instruction, State, advance
 
+RESTATED = ("header:", "config")
+"""Sources of rows that only repeat what image headers or the configuration say (afresh at every review)."""
 NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
 
@@ -89,7 +92,7 @@ def _told(session: Session, patient_id: str, config: Config, *, reports: bool) -
             r.nuclide, r.activity_mbq, r.administered_at, r.radiopharmaceutical, r.residual_mbq, r.source
         )
         for r in rows
-        if r.source.startswith("person:") != reports
+        if r.source.startswith("person:") != reports and not r.source.startswith(RESTATED)
     ]
     if not reports:
         zone = ZoneInfo(config.node.zone)
@@ -178,7 +181,7 @@ def _bring_up_to_date(
     open_since: datetime | None,
 ) -> datetime | None:
     """Rows, findings and state of one cycle; when to look again if time alone may change it."""
-    _write_time_points(session, row, plan)
+    _write_time_points(session, row, plan, config.node.name, now)
     digest = job_of(row, plan, 0, now).inputs_digest()
     if digest != row.inputs_digest:
         row.inputs_digest, row.accepted, row.released_by, row.released_because = digest, "[]", "", ""
@@ -210,7 +213,8 @@ def change(
     """Take one step of the table, with its audit event. Returns what is to be done."""
     before = State(row.state)
     after, instructions = advance(before, happening)
-    row.reasons = json.dumps(list(reasons))
+    reasons = list(dict.fromkeys(reasons))
+    row.reasons = json.dumps(reasons)
     if after is not before:
         row.state, row.state_since = after, now
         moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
@@ -218,7 +222,9 @@ def change(
     return instructions
 
 
-def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan) -> None:
+def _write_time_points(
+    session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime
+) -> None:
     wanted = {p.emission.series_uid: (i, p) for i, p in enumerate(plan.time_points, start=1)}
     existing = {
         r.emission_series_uid: r
@@ -238,17 +244,36 @@ def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan) -> None
         target.ct_series_uid = point.ct.series_uid if point.ct else ""
         target.structure_series_uids = json.dumps([s.series_uid for s in point.structures])
         session.add(target)
-    row.administration_id = _administration_row(session, plan)
+    row.administration_id = _administration_row(session, plan, here, now)
 
 
-def _administration_row(session: Session, plan: CyclePlan) -> int | None:
-    if plan.administration is None:
+def _administration_row(session: Session, plan: CyclePlan, here: str, now: datetime) -> int | None:
+    """The row of the administration that a cycle goes by. What headers or the configuration say gets its
+    row here, so that it is on record and the course finds the patient's earlier cycles."""
+    told = plan.administration
+    if told is None:
         return None
+    known = _row_that_tells(session, plan.patient_id, told)
+    if known is not None or told.source.startswith("person:"):
+        return known
+    if not told.source.startswith(RESTATED):  # a report would have its row
+        told = replace(told, source=f"header:{told.source}")
+    known = _row_that_tells(session, plan.patient_id, told)
+    if known is None:
+        add_administration(session, plan.patient_id, told, here, now)
+        session.flush()
+        known = _row_that_tells(session, plan.patient_id, told)
+    return known
+
+
+def _row_that_tells(session: Session, patient_id: str, told: Administration) -> int | None:
     return session.scalars(
         select(AdministrationRow.id).where(
-            AdministrationRow.patient_id == plan.patient_id,
-            AdministrationRow.source == plan.administration.source,
-            AdministrationRow.nuclide == plan.administration.nuclide,
+            AdministrationRow.patient_id == patient_id,
+            AdministrationRow.source == told.source,
+            AdministrationRow.nuclide == told.nuclide,
+            AdministrationRow.administered_at == told.at.astimezone(UTC),
+            AdministrationRow.activity_mbq == told.activity_mbq,
             AdministrationRow.withdrawn.is_(False),
         )
     ).first()

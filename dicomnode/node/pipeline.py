@@ -8,6 +8,7 @@ bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from dicomnode.archive.store import Store
@@ -49,6 +50,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     with steps.step("read", zone=config.node.zone) as step:
         points = read_time_points(job, config, store, nuclide, steps.found)
         step.outputs({p.label: p.activity.bq_per_ml for p in points})
+        step.measured({p.label: {"total_mbq": p.activity.total_mbq, **p.origin} for p in points})
     cycle = Cycle(administration, tuple(points))
     steps.found(rules.administered_activity_is_plausible(administration, config.check))
     steps.found(rules.times_are_plausible(cycle, config.check, job.created_at))
@@ -61,6 +63,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     with steps.step("registration", **config.registration.model_dump()) as step:
         registered = register(cycle, config.registration)
         step.outputs({p.label: p.activity.bq_per_ml for p in registered.points})
+        step.measured({p.label: asdict(p.quality) for p in registered.points})
     steps.found(registered.findings)
     if steps.held(job.accepted):
         return Outcome(steps.verdict(job.accepted), steps.done)

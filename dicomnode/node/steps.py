@@ -22,6 +22,11 @@ class Recording:
     """Filled while a step runs."""
 
     results: dict[str, str] = field(default_factory=dict)
+    measures: dict[str, object] = field(default_factory=dict)
+
+    def measured(self, measures: Mapping[str, object]) -> None:
+        """Keep what the step found on its way (totals, quality, where numbers came from), by subject."""
+        self.measures.update(measures)
 
     def outputs(self, arrays: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> None:
         """Keep the SHA-256 of each array's bytes (C order, little endian float32)."""
@@ -52,7 +57,7 @@ class Steps:
         step = Step(
             name,
             f"{engine.name} {engine.version}" if engine else "",
-            json.loads(json.dumps(parameters, default=str)),
+            json.loads(json.dumps({**parameters, "measured": recording.measures}, default=str)),
             dict(engine.digests) if engine else {},
             recording.results,
             seed,
