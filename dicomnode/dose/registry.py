@@ -19,6 +19,7 @@ GROUP = "dicomnode.engines"
 """Entry point group under which other packages offer engines."""
 
 BUILT_IN: Mapping[str, str] = {
+    "gate": "dicomnode.dose.gate:Gate",
     "local": "dicomnode.dose.local:LocalDeposition",
     "vsv": "dicomnode.dose.vsv:SingleVsv",
 }

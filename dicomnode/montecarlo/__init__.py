@@ -1,0 +1,1 @@
+"""Transport of particles through voxels: our own on CPU and GPU, and GATE."""
