@@ -11,6 +11,7 @@ VERBS = {
     "administer": "dicomnode.cli.persons:administer",
     "audit": "dicomnode.cli.audit:audit",
     "check-config": "dicomnode.cli.configuration:check_config",
+    "compare": "dicomnode.cli.compare:compare",
     "cycles": "dicomnode.cli.status:cycles",
     "db": "dicomnode.cli.db:db",
     "demo": "dicomnode.cli.demo:demo",

@@ -17,6 +17,7 @@ from dicomnode.model.settings import Settings
 from dicomnode.model.volumes import (
     ActivityMap,
     Anatomy,
+    BatchNoise,
     DensityMap,
     DoseMap,
     EnergyBalance,
@@ -29,6 +30,7 @@ __all__ = [
     "ActivityMap",
     "Administration",
     "Anatomy",
+    "BatchNoise",
     "Cycle",
     "DensityMap",
     "DoseMap",

@@ -1,0 +1,184 @@
+"""Tests on moments: chi-square with the exact covariance, with a tolerance, and Hotelling's from batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.ndimage import gaussian_filter1d
+from scipy.stats import chi2, f
+
+from dicomnode.compare.measure import Measure
+from dicomnode.compare.moments import (
+    basis,
+    covariance_of_mean,
+    cut,
+    exponents,
+    gram,
+    mean_moments,
+    moments,
+)
+from dicomnode.compare.pair import Float, Pair
+from dicomnode.errors import Inconsistent, OutOfDomain
+
+FLOOR = 1e-4
+"""Least variance in the box, in units of the variance at the hot level: elsewhere V is 0 and the covariance
+of high moments would be singular."""
+FEW_BATCHES = 3.0
+"""Hotelling's test needs this many batches per moment; below, use the dispersion."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Model error that is accepted: a smooth random field times the dose, and a scale of each region.
+
+    Attributes
+    ----------
+    field : standard deviation of the smooth relative error
+    correlation_mm : standard deviation of the Gaussian that white noise is smoothed with to give it
+    regions : standard deviation of an independent relative scale of each region
+    """
+
+    field: float = 0.01
+    correlation_mm: float = 20.0
+    regions: float = 0.0
+
+
+def moment_chi_square(pair: Pair, degree: int = 8, tolerance: Tolerance | None = None) -> Measure:
+    """Chi-square of the moments of the difference over the body's box, K = C(degree + 3, 3) of them.
+
+    Without ``tolerance`` it rejects any model that is not exact, once the reference has decays enough.
+    ``detail``: ``moments`` K, ``low_pass_rmse_gy`` the unbiased low-pass difference.
+
+    Raises
+    ------
+    OutOfDomain : no noise is stated and no tolerance given, or the degree exceeds the box
+    Inconsistent : the covariance is singular
+    """
+    covariance = moment_covariance(pair, degree)
+    name, words = f"moment-chi2-{degree}", f"moments to degree {degree}"
+    box = pair.box_zyx()
+    if tolerance is not None:
+        covariance = covariance + tolerance_covariance(pair, degree, tolerance)
+        name, words = f"{name}-tolerance", f"{words}, {100 * tolerance.field:g} % smooth error accepted"
+    found = moments(np.ascontiguousarray(cut(pair.difference, box)), degree)
+    value, count = _quadratic(found, covariance), found.size
+    p = float(chi2.sf(value, count))
+    excess = float(found @ found - np.trace(covariance))
+    voxels = np.count_nonzero(pair.body)
+    verdict = "differ" if p < 0.01 else "agree up to noise" if tolerance is None else "agree within tolerance"
+    return Measure(
+        name, value, "", f"{words}: chi-square {value:.1f} for {count} moments (p = {p:.2g}): the maps {verdict}",
+        float(count), sqrt(2.0 * count), p,
+        {"moments": float(count), "low_pass_rmse_gy": sqrt(max(0.0, excess) / voxels)}, "closed form",
+    )  # fmt: skip
+
+
+def moment_covariance(pair: Pair, degree: int) -> Float:
+    """(K, K) covariance of the difference's moments from voxel variances times the dispersion, Gy2."""
+    inside = np.where(pair.body, pair.variance, 0.0)
+    variance = np.ascontiguousarray(cut(inside, pair.box_zyx()))
+    floor = FLOOR * (pair.relative_noise * pair.hot_gy) ** 2
+    if floor <= 0:
+        raise OutOfDomain("noise of the reference", 0, "Gy", "positive; a test against noise needs noise")
+    return pair.dispersion * gram(np.maximum(variance, floor), degree)
+
+
+def _quadratic(vector: Float, matrix: Float) -> float:
+    # Scaled to unit diagonal first: doses in uGy would otherwise meet the factorisation's absolute limits.
+    scale = np.sqrt(np.diag(matrix))
+    try:
+        factor = cho_factor(matrix / np.outer(scale, scale))
+    except LinAlgError as error:
+        raise Inconsistent("the covariance of the moments is singular; take a lower degree") from error
+    whitened = vector / scale
+    return float(whitened @ cho_solve(factor, whitened))
+
+
+def tolerance_covariance(pair: Pair, degree: int, tolerance: Tolerance) -> Float:
+    """(K, K) covariance of the moments of the accepted model error, Gy2.
+
+    The smooth field is white noise smoothed by a Gaussian, of unit variance; the integral is taken on
+    blocks of about half the correlation length, over which moments of this degree hardly change.
+    """
+    box = pair.box_zyx()
+    reference = np.ascontiguousarray(cut(np.where(pair.body, pair.reference, 0.0), box))
+    count = exponents(degree).shape[0]
+    total = np.zeros((count, count))
+    if tolerance.field > 0:
+        total += tolerance.field**2 * _smooth_covariance(reference, degree, pair.spacing_zyx, tolerance.correlation_mm)
+    if tolerance.regions > 0:
+        for mask in pair.regions.values():
+            mode = moments(np.ascontiguousarray(cut(np.where(mask, pair.reference, 0.0), box)), degree)
+            total += tolerance.regions**2 * np.outer(mode, mode)
+    return total
+
+
+def _smooth_covariance(
+    reference: Float, degree: int, spacing_zyx: tuple[float, float, float], correlation_mm: float
+) -> Float:
+    blocks = [max(1, int(0.5 * correlation_mm / h)) for h in spacing_zyx]
+    pads = [ceil(3.0 * correlation_mm / (h * b)) for h, b in zip(spacing_zyx, blocks, strict=True)]
+    coarse = reference
+    for axis, block in enumerate(blocks):
+        coarse = np.add.reduceat(coarse, np.arange(0, coarse.shape[axis], block), axis=axis)
+    averages = [_block_means(basis(n, degree), b) for n, b in zip(reference.shape, blocks, strict=True)]
+    # White noise times the dose, smoothed: per moment one separable filter of a small array.
+    sigma = [correlation_mm / (h * b) for h, b in zip(spacing_zyx, blocks, strict=True)]
+    rows = []
+    for a, b, c in exponents(degree):
+        field = coarse * np.multiply.outer(averages[0][:, a], np.multiply.outer(averages[1][:, b], averages[2][:, c]))
+        field = np.pad(field, [(p, p) for p in pads])
+        for axis in range(3):
+            field = gaussian_filter1d(field, sigma[axis], axis=axis, mode="constant")
+        rows.append(field.ravel())
+    modes = np.array(rows)
+    peak = 1.0
+    for s, p in zip(sigma, pads, strict=True):
+        impulse = np.zeros(2 * p + 1)
+        impulse[p] = 1.0
+        peak *= float(np.square(gaussian_filter1d(impulse, s, mode="constant")).sum())
+    return np.asarray(modes @ modes.T / peak)
+
+
+def _block_means(polynomials: Float, block: int) -> Float:
+    starts = np.arange(0, polynomials.shape[0], block)
+    counts = np.diff(np.append(starts, polynomials.shape[0]))
+    return np.asarray(np.add.reduceat(polynomials, starts, axis=0) / counts[:, None])
+
+
+def residual_covariance(residual_moments: Float) -> Float:
+    """Covariance of the moments of accepted validation residuals, (N, K) -> (K, K), shrunk to its diagonal.
+
+    The weight of the diagonal is K / (N + K), so that it is well conditioned from few cases; scale the
+    residuals to the case at hand first (divide by its hot level, multiply by the new one).
+    """
+    count, size = residual_moments.shape
+    full = residual_moments.T @ residual_moments / count
+    weight = size / (count + size)
+    return np.asarray((1.0 - weight) * full + weight * np.diag(np.diag(full)))
+
+
+def hotelling(pair: Pair) -> Measure:
+    """Hotelling's test of the moments that the engine kept batch by batch; assumes nothing of the voxels.
+
+    The mean over the box is left out: where all energy stays inside it does not scatter at all. Raises
+    Inconsistent without batches, OutOfDomain with fewer than three per moment.
+    """
+    noise = pair.noise
+    if noise is None:
+        raise Inconsistent("the reference keeps no batches; Hotelling's test needs them")
+    count, batches = noise.moments_gy.shape[1] - 1, len(noise.decays)
+    if batches < FEW_BATCHES * count:
+        raise OutOfDomain("batches", batches, "", f"at least {ceil(FEW_BATCHES * count)} for {count} moments")
+    mine = moments(np.ascontiguousarray(cut(pair.evaluated, noise.box_zyx)), noise.degree)
+    off = (mine - mean_moments(noise))[1:]
+    value = _quadratic(off, covariance_of_mean(noise)[1:, 1:])
+    ratio = value * (batches - count) / (count * (batches - 1))
+    p = float(f.sf(ratio, count, batches - count))
+    return Measure(
+        "hotelling", ratio, "", f"Hotelling's F {ratio:.2f} of {count} moments and {batches} batches (p = {p:.2g})",
+        (batches - count) / (batches - count - 2.0), None, p, {"moments": float(count)}, "closed form",
+    )  # fmt: skip

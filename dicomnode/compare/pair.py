@@ -1,0 +1,199 @@
+"""The two maps, checked once, with all that the measures need to know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.compare.moments import dispersion_of
+from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.model import BatchNoise, DensityMap, DoseMap, Grid, LabelMap
+
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+Mass = Literal["dose", "energy"]
+
+AIR_G_PER_CM3 = 0.1
+"""Below this density dose is left out of mass: a voxel of air has much dose, much noise and no tissue."""
+HOT_SHARE = 0.5
+"""Without regions the hot level is the mean over voxels above this share of the 98th percentile."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Evaluated and reference dose on one grid. Made by :func:`paired`.
+
+    Attributes
+    ----------
+    evaluated, reference : dose, Gy, (z, y, x)
+    variance : variance of their difference per voxel from Monte Carlo noise, Gy2
+    body : voxels that count
+    density : g/cm3; None where unknown (then energy is not offered)
+    regions : name -> mask, none empty
+    dispersion : variance of sums over neighbouring voxels divided by what ``variance`` gives; 1 where
+        every decay touches one voxel
+    decays : simulated for the reference; None where unknown
+    noise : batches of the reference; None where not kept
+    hot_gy : mean reference dose of the hottest region; the scale of relative numbers
+    """
+
+    grid: Grid
+    evaluated: Float
+    reference: Float
+    variance: Float
+    body: Bool
+    hot_gy: float
+    density: Float | None = None
+    regions: Mapping[str, Bool] = field(default_factory=dict)
+    dispersion: float = 1.0
+    decays: float | None = None
+    noise: BatchNoise | None = None
+
+    @property
+    def difference(self) -> Float:
+        """Evaluated less reference, Gy, zero outside the body."""
+        return np.where(self.body, self.evaluated - self.reference, 0.0)
+
+    @property
+    def spacing_zyx(self) -> tuple[float, float, float]:
+        """Voxel size along the array's axes, mm."""
+        x, y, z = self.grid.spacing_mm
+        return z, y, x
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any noise is stated in the body."""
+        return bool(self.variance[self.body].any())
+
+    @property
+    def relative_noise(self) -> float:
+        """Noise in the hottest parts: root of the mean variance where the reference is at least hot, / hot."""
+        hot = self.body & (self.reference >= 0.9 * self.hot_gy)
+        return float(np.sqrt(self.variance[hot].mean())) / self.hot_gy if hot.any() else 0.0
+
+    def weights(self, kind: Mass) -> Float:
+        """Factor from Gy to the mass that transport moves: mL ("dose", Gy mL) or g ("energy", mJ).
+
+        Raises Inconsistent where energy is asked for and no density is known.
+        """
+        ml = self.grid.voxel_ml
+        if kind == "energy":
+            if self.density is None:
+                raise Inconsistent("energy needs the density map; give it, or compare dose")
+            return np.where(self.body, self.density * ml, 0.0)
+        tissue = self.body if self.density is None else self.body & (self.density > AIR_G_PER_CM3)
+        return np.where(tissue, ml, 0.0)
+
+    def with_evaluated(self, evaluated: Float) -> Pair:
+        """The same pair with another evaluated map."""
+        return replace(self, evaluated=evaluated)
+
+    def box_zyx(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Smallest half-open index box that holds the body."""
+        found = []
+        for axis in range(3):
+            along = np.flatnonzero(self.body.any(axis=tuple(a for a in range(3) if a != axis)))
+            found.append((int(along[0]), int(along[-1]) + 1))
+        return found[0], found[1], found[2]
+
+
+def paired(
+    evaluated: DoseMap,
+    reference: DoseMap,
+    *,
+    body: Bool | None = None,
+    density: DensityMap | None = None,
+    regions: LabelMap | None = None,
+    evaluated_is_noisy: bool = False,
+    dispersion: float | None = None,
+    decays: float | None = None,
+) -> Pair:
+    """Check two maps and hold them together.
+
+    ``reference.sigma_gy`` is Monte Carlo noise, independent between voxels but for ``dispersion``.
+    ``evaluated.sigma_gy`` counts only with ``evaluated_is_noisy``: a deterministic engine states a model
+    uncertainty there, which is what is being judged. ``dispersion`` is found from ``reference.noise``
+    where it is not given. Without ``body`` every voxel counts.
+
+    Raises
+    ------
+    Inconsistent : grids that differ, a body or dispersion that makes no sense, an all-zero reference
+    OutOfDomain : negative uncertainty
+    """
+    grid = reference.grid
+    for name, other in (("evaluated map", evaluated.grid), ("density map", density and density.grid),
+                        ("region map", regions and regions.grid)):  # fmt: skip
+        if other is not None and not grid.matches(other):
+            raise Inconsistent(
+                f"the {name} has {other.shape_zyx} voxels of {other.spacing_mm} mm at {other.origin_mm}, the "
+                f"reference {grid.shape_zyx} of {grid.spacing_mm} mm at {grid.origin_mm}; resample it to the "
+                "reference (never the other way: resampling correlates the noise)"
+            )
+    inside = _body(body, grid)
+    variance = _variance(reference, "reference")
+    if evaluated_is_noisy:
+        variance = variance + _variance(evaluated, "evaluated")
+    ref = reference.gy.astype(np.float64)
+    if not ref[inside].any():
+        raise Inconsistent("the reference dose is zero everywhere in the body; there is nothing to compare with")
+    masks = _masks(regions, inside)
+    noise = reference.noise
+    pair = Pair(
+        grid, evaluated.gy.astype(np.float64), ref, variance, inside, _hot_gy(ref, inside, masks),
+        None if density is None else density.g_per_cm3.astype(np.float64), masks,
+        1.0 if dispersion is None else dispersion,
+        decays if decays is not None or noise is None else float(np.sum(noise.decays)), noise,
+    )  # fmt: skip
+    if dispersion is not None or noise is None:
+        return _checked_dispersion(pair)
+    return _checked_dispersion(replace(pair, dispersion=max(1.0, dispersion_of(noise, variance))))
+
+
+def _checked_dispersion(pair: Pair) -> Pair:
+    if not 0.0 < pair.dispersion < np.inf:
+        raise OutOfDomain("dispersion", pair.dispersion, "", "positive; 1 where a decay touches one voxel")
+    return pair
+
+
+def _body(body: Bool | None, grid: Grid) -> Bool:
+    if body is None:
+        return np.ones(grid.shape_zyx, dtype=bool)
+    if body.shape != grid.shape_zyx:
+        raise Inconsistent(f"the body has shape {body.shape}, the dose {grid.shape_zyx}")
+    if not body.any():
+        raise Inconsistent("the body is empty; no voxel would count")
+    return np.asarray(body, dtype=bool)
+
+
+def _variance(dose: DoseMap, which: str) -> Float:
+    lowest = float(dose.sigma_gy.min())
+    if lowest < 0:
+        raise OutOfDomain(f"standard uncertainty of the {which} map", lowest, "Gy", "zero or more")
+    return np.square(dose.sigma_gy.astype(np.float64))
+
+
+def _masks(regions: LabelMap | None, body: Bool) -> dict[str, Bool]:
+    """Regions within the body. Raises Inconsistent for one that has no voxel there."""
+    if regions is None:
+        return {}
+    found = {}
+    for name, mask in regions.masks.items():
+        found[name] = mask & body
+        if not found[name].any():
+            raise Inconsistent(f"region {name!r} has no voxel inside the body on the dose grid")
+    return found
+
+
+def _hot_gy(reference: Float, body: Bool, regions: Mapping[str, Bool]) -> float:
+    """Mean of the hottest region; never the largest voxel, which noise biases upwards."""
+    if regions:
+        hot = max(float(reference[mask].mean()) for mask in regions.values())
+        if hot > 0:
+            return hot
+    inside = reference[body]
+    bright = inside[inside >= HOT_SHARE * np.percentile(inside[inside > 0], 98.0)]
+    return float(bright.mean())
