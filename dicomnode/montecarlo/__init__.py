@@ -1,1 +1,10 @@
-"""Transport of particles through voxels: our own on CPU and GPU, and GATE."""
+"""Transport of photons, electrons and positrons in voxels, on CPU and GPU from one source.
+
+``random``    counter-based random numbers, one stream per history
+``world``     the tables and the geometry that the transport reads
+``electron``  condensed histories; ``photon`` Woodcock tracking; ``history`` one leg at a time
+``source``    what a decay emits, and how decays are spread over voxels
+``cpu``, ``gpu``  loops around ``history`` for threads and for CUDA
+``simulate``  batches, stopping, uncertainty, energy balance
+``radial``    dose-point kernels in a homogeneous medium
+"""

@@ -1,0 +1,334 @@
+"""Electrons and positrons by condensed histories.
+
+The clock is the scattering lethargy K = integral ds / lambda_1 (lambda_1: transport mean free path), in which
+the mean cosine of the deflection is exp(-K) whatever the energy loss on the way. A step is a fixed K. Its
+deflection, sampled from the Goudsmit-Saunderson law of the whole step, takes place at one point, even in K
+(random hinge: Fernandez-Varea et al., NIM B 73 (1993) 447; Sempau, Wilderman, Bielajew, Phys Med Biol 45
+(2000) 2263). Hard collisions (Moller) and bremsstrahlung above their cuts are single events; losses below
+them are continuous. Energy, residual range and mean free paths are functions of K alone in one material, so
+a flight is a walk along one table, cut by voxel faces. A step goes on across faces; only what the tables
+say changes with the material.
+"""
+
+from __future__ import annotations
+
+from math import exp, log, pi, sqrt
+
+from dicomnode.montecarlo.device import device, hot
+from dicomnode.montecarlo.particle import (
+    ELECTRON,
+    END,
+    ENERGY,
+    ESCAPED,
+    FATE,
+    HARD,
+    HINGE,
+    KIND,
+    MOVES,
+    NOW,
+    PENDING,
+    PHOTON,
+    POSITRON,
+    SPECIES,
+    STOPPED,
+    I,
+    J,
+    K,
+    U,
+    V,
+    W,
+    isotropic,
+    nearest_face,
+    push,
+    to_face,
+    turn,
+)
+from dicomnode.montecarlo.random import uniform
+
+REST = 0.51099895  # MeV, CODATA 2018
+# Columns of the walk table.
+MEV, RANGE, PATHS, CSDA, ROW, BREMS, SHARE = range(7)
+
+
+@hot
+def at(world, species, k, column):
+    """A column of the walk table at lethargy k, straight between its nodes."""
+    place = k * world.per_k
+    n = min(int(place), world.walk.shape[1] - 2)
+    part = place - n
+    table = world.walk[species]
+    return table[n, column] + part * (table[n + 1, column] - table[n, column])
+
+
+@hot
+def lethargy(world, species, energy):
+    """K of an energy."""
+    place = (log(energy) - world.log_cut) * world.per_log
+    n = min(max(int(place), 0), world.lethargy.shape[1] - 2)
+    part = place - n
+    table = world.lethargy[species]
+    k = table[n] + part * (table[n + 1] - table[n])
+    return min(max(k, 0.0), world.last_k[species])
+
+
+@hot
+def deflect(p, world, species, k, rng):
+    """Multiple scattering of one whole step, at its hinge."""
+    place = at(world, species, k, ROW) + uniform(rng)  # a row of the energies at random: linear on average
+    row = min(int(place), world.angle.shape[1] - 1)
+    u = uniform(rng)
+    bins = (world.angle.shape[2] - 1) // 3
+    if u < 0.9375:  # the levels of scattering.quantile_nodes
+        place = u * (16.0 / 15.0) * bins
+    elif u < 0.99609375:
+        place = (1.0 + (u - 0.9375) * (256.0 / 15.0)) * bins
+    else:
+        place = (2.0 + (u - 0.99609375) * 256.0) * bins
+    n = int(place)
+    table = world.angle[species, row]
+    g = table[n] + (place - n) * (table[n + 1] - table[n])
+    turn(p, max(-1.0, 1.0 - g * u / (1.0 - u + world.smoothing)), 2.0 * pi * uniform(rng))
+
+
+@device
+def photon_of(world, species, energy, rng):
+    """Energy of a bremsstrahlung photon above the cut (Seltzer and Berger)."""
+    place = at(world, species, lethargy(world, species, energy), ROW) + uniform(rng)
+    row = min(int(place), world.brems.shape[1] - 1)
+    bins = world.brems.shape[2] - 1
+    u = uniform(rng) * bins
+    n = int(u)
+    table = world.brems[species, row]
+    x = table[n] + (u - n) * (table[n + 1] - table[n])
+    return world.photon_cut * exp(x * log(energy / world.photon_cut))
+
+
+@device
+def emit_photon(p, q, stack, stacked, world, energy, rng):
+    """Bremsstrahlung photon at the angle of a dipole in flight: (1 - beta cos)^-2. Returns its energy."""
+    k = min(photon_of(world, q[SPECIES], energy, rng), energy)
+    beta = sqrt(energy * (energy + 2 * REST)) / (energy + REST)
+    u = 2.0 * uniform(rng) - 1.0
+    old_u, old_v, old_w = p[U], p[V], p[W]
+    turn(p, (u + beta) / (1.0 + u * beta), 2.0 * pi * uniform(rng))
+    push(p, q, stack, stacked, PHOTON, k)
+    p[U], p[V], p[W] = old_u, old_v, old_w
+    return k
+
+
+@device
+def moller_transfer(energy, cut, rng):
+    """Energy passed on in a hard collision, by Moller: from 1/W^2, then rejection."""
+    tau = energy / REST
+    c1, c2 = (tau / (tau + 1.0)) ** 2, (2.0 * tau + 1.0) / (tau + 1.0) ** 2
+    low = cut / energy
+    top = 2.0 + 0.25 * c1 - c2
+    top = max(top, 1.0)
+    while True:
+        x = low / (1.0 - uniform(rng) * (1.0 - 2.0 * low))
+        r = x / (1.0 - x)
+        if uniform(rng) * top <= 1.0 + r * r + c1 * x * x - c2 * r:
+            return x * energy
+
+
+@device
+def collide(p, q, stack, stacked, world, density, face, rng):
+    """A hard collision: deflects the primary, makes the secondary. Returns what was deposited here."""
+    energy = p[ENERGY]
+    w = moller_transfer(energy, world.delta_cut, rng)
+    azimuth = 2.0 * pi * uniform(rng)
+    old_u, old_v, old_w = p[U], p[V], p[W]
+    here = 0.0
+    p[ENERGY] = energy - w
+    if at(world, q[SPECIES], lethargy(world, q[SPECIES], w), CSDA) < face * density:
+        here = w
+    else:
+        turn(p, sqrt(w * (energy + 2 * REST) / (energy * (w + 2 * REST))), azimuth + pi)
+        push(p, q, stack, stacked, ELECTRON, w)
+        p[U], p[V], p[W] = old_u, old_v, old_w
+    left = energy - w
+    turn(p, sqrt(left * (energy + 2 * REST) / (energy * (left + 2 * REST))), azimuth)
+    return here
+
+
+@device
+def annihilate(p, q, stack, stacked, rng):
+    """A positron at rest: two photons of 511 keV, back to back."""
+    isotropic(p, uniform(rng), uniform(rng))
+    push(p, q, stack, stacked, PHOTON, REST)
+    p[U], p[V], p[W] = -p[U], -p[V], -p[W]
+    push(p, q, stack, stacked, PHOTON, REST)
+
+
+@device
+def stop(p, q, stack, stacked, world, rng):
+    """The rest of the energy stays here, less the bremsstrahlung of slowing down. Returns the deposit."""
+    species, k = q[SPECIES], p[NOW]
+    here = p[ENERGY]
+    paths = at(world, species, world.last_k[species], BREMS) - at(world, species, k, BREMS)
+    if paths > 0.0:
+        gone = -log(uniform(rng))
+        if gone < paths:
+            low, high = k, world.last_k[species]
+            base = at(world, species, k, BREMS)
+            for _ in range(30):
+                middle = 0.5 * (low + high)
+                if at(world, species, middle, BREMS) - base < gone:
+                    low = middle
+                else:
+                    high = middle
+            energy = at(world, species, low, MEV)
+            if energy > world.photon_cut:
+                here -= emit_photon(p, q, stack, stacked, world, min(energy, here), rng)
+    if q[KIND] == POSITRON:
+        annihilate(p, q, stack, stacked, rng)
+    q[FATE] = STOPPED
+    return here
+
+
+@hot
+def new_step(p, world, rng):
+    """A step begins: its end and its hinge."""
+    p[END] = p[NOW] + world.step_k
+    p[HINGE] = p[NOW] + world.step_k * uniform(rng)
+    p[PENDING] = 1.0
+
+
+@hot
+def enter(p, q, world, voxel, rng):
+    """Find the place in the tables of a voxel's material; what is left of the step stays."""
+    species = int(world.material[voxel])
+    if q[KIND] == POSITRON:
+        species += world.media
+    if q[SPECIES] == species:
+        return
+    new = q[SPECIES] < 0
+    q[SPECIES] = species
+    k = lethargy(world, species, p[ENERGY])
+    p[HINGE] += k - p[NOW]
+    p[END] += k - p[NOW]
+    p[NOW] = k
+    if new:
+        new_step(p, world, rng)
+        p[HARD] = -log(uniform(rng))
+
+
+@hot
+def lose(p, q, world, energy):
+    """After a hard event: go to the place of the new energy in the tables."""
+    p[ENERGY] = energy
+    k = lethargy(world, q[SPECIES], energy)
+    p[HINGE] += k - p[NOW]
+    p[END] += k - p[NOW]
+    p[NOW] = k
+
+
+@hot
+def event(p, q, stack, stacked, world, density, hard, rng):
+    """What happens at the end of a flight. Returns what was deposited."""
+    here = 0.0
+    if hard:
+        if uniform(rng) < at(world, q[SPECIES], p[NOW], SHARE):
+            if p[ENERGY] > world.photon_cut:
+                k = emit_photon(p, q, stack, stacked, world, p[ENERGY], rng)
+                lose(p, q, world, max(p[ENERGY] - k, 1e-9))
+        elif p[ENERGY] > 2.0 * world.delta_cut:
+            here = collide(p, q, stack, stacked, world, density, nearest_face(p, q, world.edge), rng)
+            lose(p, q, world, p[ENERGY])
+        p[HARD] = -log(uniform(rng))
+    elif p[PENDING] > 0.0:
+        deflect(p, world, q[SPECIES], p[NOW], rng)
+        p[PENDING] = 0.0
+    else:
+        new_step(p, world, rng)
+    return here
+
+
+@hot
+def flight_end(p, q, world):
+    """(lethargy, range there, hard event?) of the next event: hinge, end of step, hard event or cut."""
+    species, now = q[SPECIES], p[NOW]
+    target = p[HINGE] if p[PENDING] > 0.0 else p[END]
+    target = min(target, world.last_k[species])
+    paths = at(world, species, target, PATHS) - at(world, species, now, PATHS)
+    if paths >= p[HARD]:
+        target = now + (target - now) * p[HARD] / paths
+        return target, at(world, species, target, RANGE), True
+    p[HARD] -= paths
+    return target, at(world, species, target, RANGE), False
+
+
+@hot
+def cut_flight(world, species, now, target, begin, end, stop_range):
+    """Lethargy at which the residual range is ``stop_range``, between the ends of a flight (Newton)."""
+    k = now + (target - now) * (begin - stop_range) / (begin - end)
+    for _ in range(2):
+        n = min(int(k * world.per_k), world.walk.shape[1] - 2)
+        slope = (world.walk[species, n + 1, RANGE] - world.walk[species, n, RANGE]) * world.per_k
+        k -= (at(world, species, k, RANGE) - stop_range) / slope
+        k = min(max(k, now), target)
+    return k
+
+
+@device
+def electron_leg(p, q, stack, stacked, world, rng):
+    """Move through one voxel, to its face or the end. Returns the energy deposited in it, MeV."""
+    nx, ny = world.count[0], world.count[1]
+    voxel = (q[K] * ny + q[J]) * nx + q[I]
+    density = world.density[voxel] * 0.1  # g/cm2 per mm
+    if p[ENERGY] <= world.electron_cut:
+        here = p[ENERGY]
+        if q[KIND] == POSITRON:
+            annihilate(p, q, stack, stacked, rng)
+        q[FATE] = STOPPED
+        return here
+    enter(p, q, world, voxel, rng)
+    here = 0.0
+    while True:
+        species = q[SPECIES]
+        face = nearest_face(p, q, world.edge)
+        if p[NOW] >= world.last_k[species] or at(world, species, p[NOW], CSDA) < face * density:
+            return here + stop(p, q, stack, stacked, world, rng)
+        begin = at(world, species, p[NOW], RANGE)
+        before = p[HARD]
+        target, end, hard = flight_end(p, q, world)
+        axis, way = 0, to_face(p[0], p[U], q[I], world.edge[0])
+        for other in range(1, 3):
+            t = to_face(p[other], p[U + other], q[other], world.edge[other])
+            if t < way:
+                axis, way = other, t
+        if begin - end > way * density:
+            k = cut_flight(world, species, p[NOW], target, begin, end, begin - way * density)
+            p[HARD] = before - (at(world, species, k, PATHS) - at(world, species, p[NOW], PATHS))
+            return here + cross(p, q, world, axis, way, k)
+        length = (begin - end) / density
+        for other in range(3):
+            p[other] += length * p[U + other]
+        p[NOW] = target
+        left = min(at(world, species, target, MEV), p[ENERGY])
+        here += p[ENERGY] - left
+        p[ENERGY] = left
+        if p[ENERGY] > world.electron_cut * 1.000001:
+            here += event(p, q, stack, stacked, world, density, hard, rng)
+            if p[ENERGY] <= world.electron_cut:
+                here += p[ENERGY]
+                if q[KIND] == POSITRON:
+                    annihilate(p, q, stack, stacked, rng)
+                q[FATE] = STOPPED
+                return here
+
+
+@hot
+def cross(p, q, world, axis, way, k):
+    """Move to a face and into the next voxel, or out. Returns the energy lost on the way."""
+    for other in range(3):
+        p[other] += way * p[U + other]
+    q[axis] += 1 if p[U + axis] > 0.0 else -1
+    side = q[axis] if p[U + axis] > 0.0 else q[axis] + 1
+    p[axis] = side * world.edge[axis]
+    left = min(at(world, q[SPECIES], k, MEV), p[ENERGY])
+    lost = p[ENERGY] - left
+    p[ENERGY] = left
+    p[NOW] = k
+    q[FATE] = MOVES if 0 <= q[axis] < world.count[axis] else ESCAPED
+    return lost

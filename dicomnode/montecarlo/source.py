@@ -1,0 +1,122 @@
+"""What a decay emits, as the transport samples it, and how decays are spread over voxels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.montecarlo.particle import ELECTRON, PHOTON, POSITRON
+from dicomnode.physics.nuclides import BetaSpectrum, Emissions
+
+Float64 = npt.NDArray[np.float64]
+
+SPECTRUM_BINS = 500
+
+
+class Source(NamedTuple):
+    """Emissions of one component in the order of energy.
+
+    ``upto`` is the running sum of yields per decay; each entry is even between ``low`` and ``high`` MeV.
+    """
+
+    upto: Any
+    low: Any
+    high: Any
+    kind: Any
+
+    @property
+    def per_decay(self) -> float:
+        """Particles per decay."""
+        return float(self.upto[-1]) if len(self.upto) else 0.0
+
+    @property
+    def mev_per_decay(self) -> float:
+        """Kinetic energy per decay, MeV; of positrons with their annihilation."""
+        yields = np.diff(self.upto, prepend=0.0)
+        rest = np.where(self.kind == POSITRON, 2 * 0.51099895, 0.0)
+        return float((yields * ((self.low + self.high) / 2 + rest)).sum())
+
+    @property
+    def highest_mev(self) -> float:
+        """Largest kinetic energy."""
+        return float(self.high.max()) if len(self.high) else 0.0
+
+
+class Component(NamedTuple):
+    """One kind of emission: what is transported, and what stays where it is emitted."""
+
+    name: str
+    source: Source
+    local_mev: float
+    """Energy per decay of particles below the cuts, deposited on the spot, MeV."""
+
+
+def electron_component(found: Emissions, cut_mev: float) -> Component:
+    """Beta particles, positrons, conversion and Auger electrons."""
+    lines = np.concatenate([found.conversion, found.auger])
+    rows = [(e, e, n, ELECTRON) for e, n in lines]
+    local = 0.0
+    for spectrum, kind in ((found.beta, ELECTRON), (found.positron, POSITRON)):
+        if spectrum is not None:
+            rows += _binned(spectrum, kind)
+    kept = []
+    for low, high, number, kind in rows:
+        # A positron is followed whatever its energy, because it annihilates.
+        if kind == ELECTRON and high <= cut_mev:
+            local += number * (low + high) / 2
+        elif number > 0:
+            kept.append((low, high, number, kind))
+    return Component("electron", _source(kept), local)
+
+
+def photon_component(found: Emissions, cut_mev: float) -> Component:
+    """Gammas and X-rays; annihilation photons come from the positrons that are followed."""
+    lines = np.concatenate([found.gamma, found.xray])
+    if found.positron is None:
+        lines = np.concatenate([lines, found.annihilation])
+    local = float((lines[:, 0] * lines[:, 1])[lines[:, 0] <= cut_mev].sum())
+    kept = [(e, e, n, PHOTON) for e, n in lines if e > cut_mev and n > 0]
+    return Component("photon", _source(kept), local)
+
+
+def _binned(spectrum: BetaSpectrum, kind: int) -> list[tuple[float, float, float, int]]:
+    """A spectrum as bins; the mean within a bin is its middle, so the total is set right by a factor."""
+    edges, number = spectrum.binned(SPECTRUM_BINS)
+    number = number * (spectrum.yield_per_decay / number.sum())
+    middle = (edges[1:] + edges[:-1]) / 2
+    scale = spectrum.mev_per_decay / float((number * middle).sum())
+    return [(a * scale, b * scale, n, kind) for a, b, n in zip(edges[:-1], edges[1:], number, strict=True)]
+
+
+def _source(rows: list[tuple[float, float, float, int]]) -> Source:
+    rows = sorted(rows)
+    table = np.array([r[:3] for r in rows], np.float64).reshape(-1, 3)
+    return Source(
+        np.cumsum(table[:, 2]), table[:, 0].copy(), table[:, 1].copy(), np.array([r[3] for r in rows], np.int64)
+    )
+
+
+class Allotment(NamedTuple):
+    """Source voxels of one batch: how many histories begin in each, and the number of the first."""
+
+    voxel: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+
+
+def allot(weight: Float64, histories: int, offset: float) -> Allotment:
+    """Systematic sampling: history h starts where the running sum of ``weight`` reaches (h + offset)/n.
+
+    Each voxel gets its share of the histories to within one, and exactly its share on average over
+    offsets (0 to 1).
+    """
+    upto = np.cumsum(weight)
+    end = np.ceil(upto / upto[-1] * histories - offset).astype(np.int64)
+    end[-1] = histories
+    end = np.minimum(end, histories)
+    first = np.concatenate([[0], end[:-1]])
+    count = end - first
+    voxel = np.flatnonzero(count > 0)
+    return Allotment(voxel, first[voxel], count[voxel])
