@@ -14,7 +14,8 @@ from dicomnode.archive.database import ArchiveUnavailable
 from dicomnode.archive.records import CycleRow, Delivery, Instance, Result, Revision
 from dicomnode.audit import checkpoints, trail
 
-VICTIMS = ("node", "receive", "work", "deliver", "worker", "supervisor")
+VICTIMS = {"receive": 6, "deliver": 5, "worker": 4, "work": 3, "node": 3, "supervisor": 2}
+"""Who is killed, with its weight."""
 
 
 class Senders:
@@ -35,7 +36,7 @@ class Senders:
         """Send what was begun to its end."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(300)
+            thread.join(900)
             assert not thread.is_alive(), "a sender could not finish"
         if self.faults:
             raise self.faults[0]
@@ -64,7 +65,7 @@ class Senders:
 
     def _send(self, objects: list[Any]) -> None:
         waiting = list(objects)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while waiting:
             assert time.monotonic() < deadline, "the node takes no objects any more"
             association = self.stand.try_associate()
@@ -98,14 +99,15 @@ def storm(stand: Any, senders: Senders, seed: int, rounds: int, longest_s: float
     """``rounds`` times: wait a random time, kill a random process. What was hit, and in what."""
     chance, hits = random.Random(seed), Counter[str]()
     for _ in range(rounds):
-        time.sleep(chance.uniform(0.1, longest_s))
-        victim = chance.choice(VICTIMS)
-        deadline = time.monotonic() + 90
-        before, computing_sending = senders.resent, busy(stand)
-        while not stand.kill(victim):
+        (victim,) = chance.choices(list(VICTIMS), list(VICTIMS.values()))
+        wait_s, deadline = chance.uniform(0.0, longest_s), time.monotonic() + 180
+        while not stand.victims(victim):
             assert time.monotonic() < deadline, f"{victim} does not come back; {stand.log()[-3000:]}"
             time.sleep(0.05)
-            before, computing_sending = senders.resent, busy(stand)
+        time.sleep(wait_s)
+        before, computing_sending = senders.resent, busy(stand)
+        if not stand.kill(victim):
+            continue  # it ended by itself just now
         hits[victim] += 1
         hits["while computing"] += computing_sending[0]
         hits["while delivering"] += computing_sending[1]
@@ -115,7 +117,7 @@ def storm(stand: Any, senders: Senders, seed: int, rounds: int, longest_s: float
     return hits
 
 
-def settle(stand: Any, cycles: int, timeout_s: float = 240.0) -> int:
+def settle(stand: Any, cycles: int, timeout_s: float = 400.0) -> int:
     """Until every cycle is delivered. A person releases what two deaths of workers held; how many."""
     released = 0
     deadline = time.monotonic() + timeout_s

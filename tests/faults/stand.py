@@ -191,15 +191,22 @@ class Stand:
             self.process.kill()
             self.process.wait(20)
             return True
-        victims = self.workers() if what == "worker" else [self.role(what)]
-        for victim in victims:
-            if victim is not None:
-                try:
-                    victim.kill()
-                except psutil.NoSuchProcess:
-                    return False
-                return True
+        for victim in self.victims(what)[:1]:
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                return False
+            return True
         return False
+
+    def victims(self, what: str) -> list[Any]:
+        """The processes that ``kill`` chooses from."""
+        if what in ("node", "supervisor"):
+            return [self.process] if self.process is not None else []
+        if what == "worker":
+            return self.workers()
+        found = self.role(what)
+        return [found] if found is not None else []
 
     def kill_all(self) -> None:
         for process in self.processes():

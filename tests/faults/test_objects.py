@@ -68,12 +68,15 @@ def test_objects_that_make_a_parser_run_away_are_quarantined_and_the_node_stays_
     made = {f"1.2.3.{n}": make for n, make in enumerate((deep_nesting, huge_sequence, endless_length, noise))}
     for uid, make in made.items():
         assert store(raw(stand.port), uid, make(uid)) == 0, "nothing is decoded before the answer"
-    cut = tiny.Tiny("good").time_point(96.0)[5]
-    cut.SOPInstanceUID = cut.file_meta.MediaStorageSOPInstanceUID = "1.2.3.99"
-    cut.SeriesInstanceUID, cut.PixelData = "1.2.3.98", cut.PixelData[:1000]
-    assert stand.send([cut]) == [0]
-    assert stand.send(tiny.Tiny("good").cycle()) == [0] * 34
+    # truncated pixels have a sound header: the cycle that needs them is held
+    cut = tiny.Tiny("cut").cycle()
+    cut[5].PixelData = cut[5].PixelData[:1000]
+    assert stand.send(cut) == [0] * 34
     facts = stand.wait("DELIVERED", "HELD", timeout_s=180)
+    assert facts["cycle"]["state"] == "HELD"
+    assert "holds 1000 bytes of pixels where its matrix needs 8192" in facts["cycle"]["reasons"][0]
+    assert stand.send(tiny.Tiny("good").cycle()) == [0] * 34
+    facts = stand.wait("DELIVERED", "HELD", number=1, timeout_s=180)
     assert facts["cycle"]["state"] == "DELIVERED", facts["cycle"]["reasons"]
     with stand.house.database.read() as session:
         states = dict(
