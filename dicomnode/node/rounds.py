@@ -60,19 +60,19 @@ class Rounds:
         self.housekeeping = Housekeeping(house)
 
     def serve(self, stop: threading.Event) -> None:
-        """Rounds until ``stop``; a database that is away is waited for."""
+        """Rounds until ``stop``; a database that is away or a disk that is full is waited for."""
         self._resume()
         while not stop.wait(self.house.config.node.poll_s):
             try:
                 self.once(datetime.now(UTC))
-            except ArchiveUnavailable as outage:
-                log.warning("waiting for the database: %s", outage)
+            except (ArchiveUnavailable, OSError) as outage:
+                log.warning("waiting for database or disk: %s", outage)
                 self.open_since = datetime.now(UTC)
 
     def once(self, now: datetime) -> None:
         """One round."""
         self.workers.check()
-        if self.house.store.free_bytes() < self.house.config.receive.free_space_reserve_mb * 1e6:
+        if self.house.store.free_bytes() < max(1.0, self.house.config.receive.free_space_reserve_mb) * 1e6:
             self.open_since = now  # the receiver answers 0xA700
         for ended in self.workers.ended():
             self._take(ended, now)

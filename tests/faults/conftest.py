@@ -16,7 +16,7 @@ def _module(name: str) -> ModuleType:
     """A module of this folder (test modules are not importable by name in importlib mode)."""
     full = f"faults_{name}"
     if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[full] = importlib.util.module_from_spec(spec)
@@ -46,6 +46,27 @@ def pacs_of() -> ModuleType:
 def stands() -> ModuleType:
     """The module stand.py."""
     return _module("stand")
+
+
+@pytest.fixture(scope="session")
+def rounds_() -> ModuleType:
+    """The module rounds.py."""
+    return _module("rounds")
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[..., Any]]:
+    """Open a scripted peer (RawPeer of tests/receive) on a port; all are closed at the end."""
+    kind = _module("../receive/conftest").RawPeer
+    peers: list[Any] = []
+
+    def connect(port: int) -> Any:
+        peers.append(kind(port))
+        return peers[-1]
+
+    yield connect
+    for peer in peers:
+        peer.socket.close()
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ name = "FAULTS"
 zone = "Europe/Zurich"
 poll_s = 0.1
 [archive]
-data_folder = "data"
+data_folder = "{data}"
 {archive}
 [receive]
 port = {port}
@@ -38,7 +41,7 @@ max_associations_per_address = 32
 workers = {workers}
 {work}
 [cycle]
-expected_time_points = 2
+expected_time_points = {expected}
 series_quiet_s = {quiet_s}
 [registration]
 samples = 5000
@@ -96,6 +99,8 @@ class Stand:
         work: str = "",
         rooms: str = "",
         workers: int = 1,
+        expected: int = 2,
+        data: Path | None = None,
         quiet_s: float = 1.0,
         reserve_mb: float = 5.0,
         path: Path | None = None,
@@ -106,8 +111,10 @@ class Stand:
         self.config_path = folder / "config.toml"
         self.config_path.write_text(
             CONFIG.format(
-                port=self.port, health=self.health_port, archive=archive, receive=receive, work=work, workers=workers,
-                rooms=rooms, quiet_s=quiet_s, reserve_mb=reserve_mb, peers="\n".join(peers),
+                port=self.port, health=self.health_port, archive=archive, receive=receive, work=work,
+                workers=workers, expected=expected, data=data or "data", rooms=rooms,
+                quiet_s=quiet_s, reserve_mb=reserve_mb,
+                peers="\n".join(peers),
             ),
             encoding="utf-8",
         )  # fmt: skip
@@ -184,15 +191,22 @@ class Stand:
             self.process.kill()
             self.process.wait(20)
             return True
-        victims = self.workers() if what == "worker" else [self.role(what)]
-        for victim in victims:
-            if victim is not None:
-                try:
-                    victim.kill()
-                except psutil.NoSuchProcess:
-                    return False
-                return True
+        for victim in self.victims(what)[:1]:
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                return False
+            return True
         return False
+
+    def victims(self, what: str) -> list[Any]:
+        """The processes that ``kill`` chooses from."""
+        if what in ("node", "supervisor"):
+            return [self.process] if self.process is not None else []
+        if what == "worker":
+            return self.workers()
+        found = self.role(what)
+        return [found] if found is not None else []
 
     def kill_all(self) -> None:
         for process in self.processes():
@@ -231,6 +245,24 @@ class Stand:
         return statuses
 
     # what it knows
+
+    def health(self) -> dict[str, Any]:
+        """The answer of /health, whatever its code."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/health", timeout=30) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            return dict(json.load(error))
+
+    def pids(self) -> dict[str, int]:
+        """Process of each role, once all run."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = {name: self.role(name) for name in ("receive", "work", "deliver")}
+            if all(found.values()):
+                return {name: process.pid for name, process in found.items() if process is not None}
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
 
     def cycles(self) -> list[dict[str, Any]]:
         return cycle_rows(self.house)

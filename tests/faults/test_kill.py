@@ -8,203 +8,37 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
 
-from dicomnode.archive.records import CycleRow, Delivery, Instance, Result, Revision
-from dicomnode.audit import checkpoints, trail
-
-VICTIMS = ("node", "receive", "work", "deliver", "worker", "supervisor")
 SEED = int(os.environ.get("DICOMNODE_FAULT_SEED", "20260302"))
 ROUNDS = int(os.environ.get("DICOMNODE_FAULT_ROUNDS", "160"))
 
 
-class Senders:
-    """Modalities that send one tiny patient after the other and insist until each object is acknowledged."""
-
-    def __init__(self, stand: Any, tiny: Any, count: int = 2, backlog: int = 3) -> None:
-        self.stand, self.tiny, self.backlog = stand, tiny, backlog
-        self.acknowledged: dict[str, str] = {}
-        self.patients = 0
-        self.resent = 0
-        self.faults: list[BaseException] = []
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def finish(self) -> None:
-        """Send what was begun to its end."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(300)
-            assert not thread.is_alive(), "a sender could not finish"
-        if self.faults:
-            raise self.faults[0]
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                if self._unfinished() >= self.backlog:
-                    time.sleep(0.2)
-                    continue
-                with self._lock:
-                    self.patients += 1
-                    name = f"p{self.patients}"
-                self._send(self.tiny.Tiny(name).cycle())
-        except BaseException as fault:
-            self.faults.append(fault)
-
-    def _unfinished(self) -> int:
-        with self.stand.house.database.read() as session:
-            done = session.scalar(
-                select(func.count()).select_from(CycleRow).where(CycleRow.state.in_(("DELIVERED", "HELD")))
-            )
-        return self.patients - int(done or 0)
-
-    def _send(self, objects: list[Any]) -> None:
-        waiting = list(objects)
-        deadline = time.monotonic() + 300
-        while waiting:
-            assert time.monotonic() < deadline, "the node takes no objects any more"
-            association = self.stand.try_associate()
-            if not association.is_established:
-                time.sleep(0.2)
-                continue
-            while waiting and association.is_established:
-                try:
-                    status = association.send_c_store(waiting[0])
-                except (RuntimeError, ValueError):  # the association went away before the request left
-                    break
-                if status.get("Status") == 0:
-                    one = waiting.pop(0)
-                    self.acknowledged[str(one.SOPInstanceUID)] = self.tiny.digest_of(one)
-                else:
-                    self.resent += 1
-                    break
-            if association.is_established:
-                association.release()
-
-
-def busy(stand: Any) -> tuple[bool, bool]:
-    """Whether a cycle is computed, and whether an object is on its way to the PACS."""
-    with stand.house.database.read() as session:
-        computing = session.scalar(select(func.count()).where(CycleRow.state == "COMPUTING"))
-        sending = session.scalar(select(func.count()).where(Delivery.state == "SENDING"))
-    return bool(computing), bool(sending)
-
-
-def storm(stand: Any, senders: Senders, seed: int, rounds: int, longest_s: float = 5.0) -> Counter[str]:
-    """``rounds`` times: wait a random time, kill a random process. What was hit, and in what."""
-    chance, hits = random.Random(seed), Counter[str]()
-    for _ in range(rounds):
-        time.sleep(chance.uniform(0.1, longest_s))
-        victim = chance.choice(VICTIMS)
-        deadline = time.monotonic() + 90
-        before, computing_sending = senders.resent, busy(stand)
-        while not stand.kill(victim):
-            assert time.monotonic() < deadline, f"{victim} does not come back; {stand.log()[-3000:]}"
-            time.sleep(0.05)
-            before, computing_sending = senders.resent, busy(stand)
-        hits[victim] += 1
-        hits["while computing"] += computing_sending[0]
-        hits["while delivering"] += computing_sending[1]
-        hits["while sending"] += senders.resent > before
-        if victim in ("node", "supervisor"):
-            stand.start(wait=False)
-    return hits
-
-
-def settle(stand: Any, cycles: int, timeout_s: float = 240.0) -> int:
-    """Until every cycle is delivered. A person releases what two deaths of workers held; how many."""
-    released = 0
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        rows = stand.cycles()
-        for row in rows:
-            if row["state"] == "HELD":
-                assert "worker died" in row["reasons"][0], row
-                done = stand.run("release", row["id"], "--by", "AB", "--because", "the test killed it")
-                assert done.returncode == 0, done.stderr
-                released += 1
-        if len(rows) == cycles and all(r["state"] == "DELIVERED" for r in rows):
-            return released
-        time.sleep(0.5)
-    raise AssertionError(f"not delivered: {[r for r in stand.cycles() if r['state'] != 'DELIVERED']}")
-
-
-def assert_nothing_was_lost(stand: Any, senders: Senders) -> None:
-    """Success seen by the sender: row and file with the right digest."""
-    with stand.house.database.read() as session:
-        rows = {
-            uid: (state, sha256, file_sha256, reason)
-            for uid, state, sha256, file_sha256, reason in session.execute(
-                select(
-                    Instance.sop_instance_uid,
-                    Instance.state,
-                    Instance.sha256,
-                    Instance.file_sha256,
-                    Instance.reason,
-                )  # fmt: skip
-            )
-        }
-    for uid, digest in senders.acknowledged.items():
-        state, sha256, file_sha256, reason = rows[uid]
-        assert (state, sha256) == ("INDEXED", digest), (uid, state, reason)
-        assert stand.house.store.verify(file_sha256), uid
-    assert len(rows) == len(senders.acknowledged)
-
-
-def assert_one_object_per_result(stand: Any, pacs: Any) -> int:
-    """Each revision and role is one SOP Instance UID with one content at the PACS; how many revisions."""
-    with stand.house.database.read() as session:
-        known = {
-            uid: (revision, role, state)
-            for uid, revision, role, state in session.execute(
-                select(Result.sop_instance_uid, Result.revision_id, Result.role, Revision.state)
-                .join(Revision, Revision.id == Result.revision_id)
-                .where(Result.role.in_(("rtdose", "sr")))
-            )
-        }
-    kept = pacs.kept()
-    assert set(kept) <= set(known), "the PACS holds an object that is no result on record"
-    pairs = Counter(known[uid][:2] for uid in kept)
-    assert set(pairs.values()) == {1}
-    assert all(len(contents) == 1 for contents in kept.values()), "one UID came with two contents"
-    missing = [k for uid, k in known.items() if k[2] == "DELIVERED" and uid not in kept]
-    assert not missing
-    return len({revision for revision, _, _ in known.values()})
-
-
-def assert_the_trail_is_whole(stand: Any) -> None:
-    """Every row of the chain, and the heads that were kept outside the database."""
-    marks = checkpoints.read_checkpoints(stand.house.checkpoint_folder, key=b"")
-    with stand.house.database.read() as session:
-        verified = trail.verify(session, marks)
-    verified.raise_if_broken()
-    assert verified.rows > 100
-
-
 def rounds_of(
-    stand: Any, pacs: Any, tiny: Any, seed: int, rounds: int, *, senders: int = 2, longest_s: float = 5.0
+    rounds_: Any,
+    stand: Any,
+    pacs: Any,
+    tiny: Any,
+    seed: int,
+    rounds: int,
+    *,
+    senders: int = 2,
+    longest_s: float = 5.0,
 ) -> dict[str, Any]:
     """All of it. The seed stands in every failure, by the note that pytest prints."""
     began = time.monotonic()
     try:
-        feeding = Senders(stand, tiny, senders)
-        hits = storm(stand, feeding, seed, rounds, longest_s)
+        feeding = rounds_.Senders(stand, tiny, senders)
+        hits = rounds_.storm(stand, feeding, seed, rounds, longest_s)
         feeding.finish()
-        released = settle(stand, feeding.patients)
-        assert_nothing_was_lost(stand, feeding)
-        revisions = assert_one_object_per_result(stand, pacs)
-        assert_the_trail_is_whole(stand)
+        released = rounds_.settle(stand, feeding.patients)
+        rounds_.assert_nothing_was_lost(stand, feeding.acknowledged)
+        revisions = rounds_.assert_one_object_per_result(stand, pacs)
+        rounds_.assert_the_trail_is_whole(stand)
     except BaseException as fault:
         fault.add_note(f"repeat with DICOMNODE_FAULT_SEED={seed} DICOMNODE_FAULT_ROUNDS={rounds}")
         raise
@@ -224,21 +58,29 @@ def report(figures: dict[str, Any], folder: Path) -> None:
             out.write(json.dumps({**figures, "folder": str(folder.name)}) + "\n")
 
 
-def test_a_few_kills_lose_nothing(new_stand: Any, new_pacs: Any, stands: Any, tiny: Any) -> None:
+def test_a_few_kills_lose_nothing(
+    new_stand: Any, new_pacs: Any, stands: Any, tiny: Any, rounds_: Any
+) -> None:
     pacs = new_pacs(delay_s=0.1)
     stand = new_stand(stands.peer("pacs", pacs.port))
-    figures = rounds_of(stand, pacs, tiny, SEED, 8, senders=1, longest_s=3.0)
+    figures = rounds_of(rounds_, stand, pacs, tiny, SEED, 8, senders=1, longest_s=3.0)
     assert figures["objects at the PACS"] >= 2
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("archive", ["sqlite", "postgresql"])
 def test_many_kills_lose_nothing(
-    archive: str, new_stand: Any, new_pacs: Any, stands: Any, tiny: Any, request: pytest.FixtureRequest
+    archive: str,
+    new_stand: Any,
+    new_pacs: Any,
+    stands: Any,
+    tiny: Any,
+    rounds_: Any,
+    request: pytest.FixtureRequest,
 ) -> None:
     url = request.getfixturevalue("postgresql").new_database() if archive == "postgresql" else ""
     rounds = ROUNDS if archive == "sqlite" else ROUNDS // 3
     pacs = new_pacs(delay_s=0.15)
     stand = new_stand(stands.peer("pacs", pacs.port), archive=f'database_url = "{url}"')
-    figures = rounds_of(stand, pacs, tiny, SEED, rounds)
+    figures = rounds_of(rounds_, stand, pacs, tiny, SEED, rounds)
     report({"archive": archive, **figures}, stand.folder)

@@ -22,7 +22,7 @@ class ToldSettings(LocalSettings):
 
 
 class Told(LocalDeposition):
-    """``local``, after doing what the file says: wait (while it says so), die, die-once, eat (memory), full."""
+    """``local``, after doing what the file says: wait (while it says so), die, die-once, eat, full."""
 
     Settings = ToldSettings
 
