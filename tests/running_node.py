@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -189,6 +190,11 @@ class RunningNode:
         with self.house.database.read() as session:
             rows = session.scalars(query.order_by(Calculation.id)).all()
         return dict(json.loads(rows[-1])["measured"])
+
+    def is_well(self) -> bool:
+        """What /health answers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/health", timeout=5) as answer:
+            return answer.status == 200 and json.load(answer)["well"] is True
 
     def audit_is_whole(self) -> bool:
         """Whether every row of the trail still verifies."""
