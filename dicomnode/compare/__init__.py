@@ -10,3 +10,9 @@
 
 The evaluated map comes first, the reference second, everywhere; keyword arguments where both are arrays.
 """
+
+from dicomnode.compare.judgement import Judgement, verdict
+from dicomnode.compare.measure import Measure
+from dicomnode.compare.pair import Pair, paired
+
+__all__ = ["Judgement", "Measure", "Pair", "paired", "verdict"]

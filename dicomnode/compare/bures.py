@@ -17,7 +17,7 @@ from dicomnode.compare.pair import Float, Mass, Pair
 
 
 def centre_and_covariance(mass: Float, spacing_zyx: tuple[float, float, float]) -> tuple[Float, Float]:
-    """Mean position (3,), mm from the first voxel, and covariance (3, 3), mm2, of a map of mass, (z, y, x)."""
+    """Mean position (3,), mm from the first voxel, and covariance (3, 3), mm2, along (z, y, x)."""
     axes = [h * np.arange(n) for h, n in zip(spacing_zyx, mass.shape, strict=True)]
     powers = tuple(np.stack([np.ones_like(x), x, x * x], axis=1) for x in axes)
     m = contracted(normalised(mass), (powers[0], powers[1], powers[2]))
@@ -33,7 +33,10 @@ def centre_and_covariance(mass: Float, spacing_zyx: tuple[float, float, float]) 
 
 
 def gelbrich(mean_a: Float, cov_a: Float, mean_b: Float, cov_b: Float) -> float:
-    """sqrt(abs(m1 - m2)^2 + tr S1 + tr S2 - 2 tr (S1^1/2 S2 S1^1/2)^1/2) (Gelbrich 1990, Math Nachr 147:185)."""
+    """sqrt(abs(m1 - m2)^2 + tr S1 + tr S2 - 2 tr (S1^1/2 S2 S1^1/2)^1/2).
+
+    Gelbrich 1990, Math Nachr 147:185.
+    """
     # Eigenvalues of S1 S2 are those of the symmetric product; noise may make them slightly negative.
     roots = np.sqrt(np.maximum(0.0, np.linalg.eigvals(cov_a @ cov_b).real)).sum()
     off = mean_a - mean_b

@@ -7,12 +7,12 @@ from math import ceil, sqrt
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.ndimage import gaussian_filter1d
 from scipy.stats import chi2, f
 
 from dicomnode.compare.measure import Measure
 from dicomnode.compare.moments import (
     basis,
+    contracted,
     covariance_of_mean,
     cut,
     exponents,
@@ -26,6 +26,8 @@ from dicomnode.errors import Inconsistent, OutOfDomain
 FLOOR = 1e-4
 """Least variance in the box, in units of the variance at the hot level: elsewhere V is 0 and the covariance
 of high moments would be singular."""
+BLOCK = 0.65
+"""Edge of the blocks on which the tolerance is integrated, in correlation lengths, at most."""
 FEW_BATCHES = 3.0
 """Hotelling's test needs this many batches per moment; below, use the dispersion."""
 
@@ -70,7 +72,8 @@ def moment_chi_square(pair: Pair, degree: int = 8, tolerance: Tolerance | None =
     voxels = np.count_nonzero(pair.body)
     verdict = "differ" if p < 0.01 else "agree up to noise" if tolerance is None else "agree within tolerance"
     return Measure(
-        name, value, "", f"{words}: chi-square {value:.1f} for {count} moments (p = {p:.2g}): the maps {verdict}",
+        name, value, "",
+        f"{words}: chi-square {value:.1f} for {count} moments (p = {p:.2g}): the maps {verdict}",
         float(count), sqrt(2.0 * count), p,
         {"moments": float(count), "low_pass_rmse_gy": sqrt(max(0.0, excess) / voxels)}, "closed form",
     )  # fmt: skip
@@ -101,14 +104,16 @@ def tolerance_covariance(pair: Pair, degree: int, tolerance: Tolerance) -> Float
     """(K, K) covariance of the moments of the accepted model error, Gy2.
 
     The smooth field is white noise smoothed by a Gaussian, of unit variance; the integral is taken on
-    blocks of about half the correlation length, over which moments of this degree hardly change.
+    blocks of at most 0.65 correlation lengths, over which moments of this degree hardly change.
     """
     box = pair.box_zyx()
     reference = np.ascontiguousarray(cut(np.where(pair.body, pair.reference, 0.0), box))
     count = exponents(degree).shape[0]
     total = np.zeros((count, count))
     if tolerance.field > 0:
-        total += tolerance.field**2 * _smooth_covariance(reference, degree, pair.spacing_zyx, tolerance.correlation_mm)
+        total += tolerance.field**2 * _smooth_covariance(
+            reference, degree, pair.spacing_zyx, tolerance.correlation_mm
+        )
     if tolerance.regions > 0:
         for mask in pair.regions.values():
             mode = moments(np.ascontiguousarray(cut(np.where(mask, pair.reference, 0.0), box)), degree)
@@ -119,28 +124,29 @@ def tolerance_covariance(pair: Pair, degree: int, tolerance: Tolerance) -> Float
 def _smooth_covariance(
     reference: Float, degree: int, spacing_zyx: tuple[float, float, float], correlation_mm: float
 ) -> Float:
-    blocks = [max(1, int(0.5 * correlation_mm / h)) for h in spacing_zyx]
-    pads = [ceil(3.0 * correlation_mm / (h * b)) for h, b in zip(spacing_zyx, blocks, strict=True)]
+    """F C F^T with F = dose x polynomials and C the separable correlation, both on blocks."""
+    blocks = [max(1, int(BLOCK * correlation_mm / h)) for h in spacing_zyx]
     coarse = reference
     for axis, block in enumerate(blocks):
         coarse = np.add.reduceat(coarse, np.arange(0, coarse.shape[axis], block), axis=axis)
-    averages = [_block_means(basis(n, degree), b) for n, b in zip(reference.shape, blocks, strict=True)]
-    # White noise times the dose, smoothed: per moment one separable filter of a small array.
-    sigma = [correlation_mm / (h * b) for h, b in zip(spacing_zyx, blocks, strict=True)]
-    rows = []
+    z, y, x = (_block_means(basis(n, degree), b) for n, b in zip(reference.shape, blocks, strict=True))
+    parts = zip(reference.shape, spacing_zyx, blocks, strict=True)
+    along_z, along_y, along_x = (_correlation(n, h, b, correlation_mm) for n, h, b in parts)
+    fields, smoothed = [], []
     for a, b, c in exponents(degree):
-        field = coarse * np.multiply.outer(averages[0][:, a], np.multiply.outer(averages[1][:, b], averages[2][:, c]))
-        field = np.pad(field, [(p, p) for p in pads])
-        for axis in range(3):
-            field = gaussian_filter1d(field, sigma[axis], axis=axis, mode="constant")
-        rows.append(field.ravel())
-    modes = np.array(rows)
-    peak = 1.0
-    for s, p in zip(sigma, pads, strict=True):
-        impulse = np.zeros(2 * p + 1)
-        impulse[p] = 1.0
-        peak *= float(np.square(gaussian_filter1d(impulse, s, mode="constant")).sum())
-    return np.asarray(modes @ modes.T / peak)
+        field = coarse * np.multiply.outer(z[:, a], np.multiply.outer(y[:, b], x[:, c]))
+        fields.append(field.ravel())
+        smoothed.append(contracted(field, (along_z, along_y, along_x)).ravel())
+    found = np.array(fields) @ np.array(smoothed).T
+    return np.asarray(0.5 * (found + found.T))
+
+
+def _correlation(n: int, spacing_mm: float, block: int, correlation_mm: float) -> Float:
+    """Mean correlation between the voxels of any two blocks: white noise smoothed by a Gaussian of s has
+    correlation exp(-d^2 / 4 s^2)."""
+    place = spacing_mm * np.arange(n)
+    fine = np.exp(-0.25 * ((place[:, None] - place[None]) / correlation_mm) ** 2)
+    return _block_means(_block_means(fine, block).T, block)
 
 
 def _block_means(polynomials: Float, block: int) -> Float:
@@ -179,6 +185,7 @@ def hotelling(pair: Pair) -> Measure:
     ratio = value * (batches - count) / (count * (batches - 1))
     p = float(f.sf(ratio, count, batches - count))
     return Measure(
-        "hotelling", ratio, "", f"Hotelling's F {ratio:.2f} of {count} moments and {batches} batches (p = {p:.2g})",
+        "hotelling", ratio, "",
+        f"Hotelling's F {ratio:.2f} of {count} moments and {batches} batches (p = {p:.2g})",
         (batches - count) / (batches - count - 2.0), None, p, {"moments": float(count)}, "closed form",
     )  # fmt: skip

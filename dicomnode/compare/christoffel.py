@@ -20,7 +20,9 @@ RIDGE = 1e-9
 """Added to the moment matrix, in units of its mean eigenvalue: the support may fill part of the box only."""
 
 
-def christoffel(pair: Pair, *, degree: int = 4, kind: Mass = "dose", draws: int = 0, seed: int = 0) -> Measure:
+def christoffel(
+    pair: Pair, *, degree: int = 4, kind: Mass = "dose", draws: int = 0, seed: int = 0
+) -> Measure:
     """Mean of kappa over the evaluated map, divided by its mean over the reference; 1 for equal maps.
 
     ``detail``: ``outside_share``, share of evaluated dose where kappa exceeds the level that holds 99 % of
@@ -73,4 +75,7 @@ def _outside(pair: Pair, weights: Float, degree: int) -> dict[str, float | str]:
     excess = np.where(kappa > level, p - q, 0.0)
     z, y, x = np.unravel_index(int(excess.argmax()), excess.shape)
     place = pair.grid.to_patient_mm((x + box[2][0], y + box[1][0], z + box[0][0]))
-    return {"outside_share": float(beyond.sum()), **dict(zip(("x_mm", "y_mm", "z_mm"), map(float, place), strict=True))}
+    return {
+        "outside_share": float(beyond.sum()),
+        **dict(zip(("x_mm", "y_mm", "z_mm"), map(float, place), strict=True)),
+    }

@@ -19,7 +19,11 @@ def dvh_distance(pair: Pair, region: str, *, draws: int = 0, seed: int = 0) -> M
     value = _distance(pair, region)
     null = null_values(lambda p: _distance(p, region), pair, draws, seed)
     words = f"{region}: the dose-volume histograms are {value:.4g} Gy apart"
-    relative = {"relative_to_mean": value / mean} if (mean := float(pair.reference[pair.regions[region]].mean())) else {}
+    relative = (
+        {"relative_to_mean": value / mean}
+        if (mean := float(pair.reference[pair.regions[region]].mean()))
+        else {}
+    )
     if not draws:
         return Measure("dvh-distance", value, "Gy", words, detail=relative)
     expected, spread = float(null.mean()), float(null.std(ddof=1)) if draws > 1 else 0.0
@@ -66,5 +70,7 @@ def dvh_differences(pair: Pair, region: str, *, levels_gy: tuple[float, ...] = (
         found.append(Measure(f"d{percent:g}-difference", value, "Gy", words))
     for level in levels_gy:
         value = volume_at_dose(mine, level) - volume_at_dose(theirs, level)
-        found.append(Measure(f"v{level:g}-difference", value, "%", f"{region}: V{level:g}Gy differs by {value:+.3g} %"))
+        found.append(
+            Measure(f"v{level:g}-difference", value, "%", f"{region}: V{level:g}Gy differs by {value:+.3g} %")
+        )
     return tuple(found)

@@ -47,7 +47,9 @@ def _carried(off: Float, spacing_zyx: tuple[float, float, float], price_mm: floa
     moved = float(np.abs(off).sum())
     more, less = np.argwhere(off > NOTHING * moved), np.argwhere(off < -NOTHING * moved)
     if max(len(more), len(less)) > MOST_POINTS:
-        raise OutOfDomain("points to carry", max(len(more), len(less)), "", f"at most {MOST_POINTS}; sum over blocks")
+        raise OutOfDomain(
+            "points to carry", max(len(more), len(less)), "", f"at most {MOST_POINTS}; sum over blocks"
+        )
     supply, demand = off[tuple(more.T)], -off[tuple(less.T)]
     cost = np.linalg.norm((more * spacing_zyx)[:, None] - (less * spacing_zyx)[None], axis=2)
     if price_mm is not None:

@@ -107,7 +107,8 @@ def gamma_map(evaluated: Float, reference: Float, spacing_zyx: tuple[float, floa
     def work(part: Int) -> None:
         gamma_voxels(
             voxels[part], reference, evaluated, low, high, np.array(spacing_zyx), reach, norm[part],
-            table.distance, table.shell_start, table.group_start, table.cell, table.weight, table.offset, gamma,
+            table.distance, table.shell_start, table.group_start, table.cell, table.weight,
+            table.offset, gamma,
         )  # fmt: skip
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -186,7 +187,9 @@ def _sphere(distance: float, step: float) -> Float:
     return np.concatenate(rows)
 
 
-def gamma_pass_rate(pair: Pair, criterion: Criterion | None = None, *, draws: int = 0, seed: int = 0) -> Measure:
+def gamma_pass_rate(
+    pair: Pair, criterion: Criterion | None = None, *, draws: int = 0, seed: int = 0
+) -> Measure:
     """Share of reference voxels above the cut-off with gamma <= 1, %, beside what noise alone gives.
 
     Never a release criterion by itself: at 95 % passing, 3 %/3 mm global passes a 2 mm shift, a missing

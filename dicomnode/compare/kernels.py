@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 
-def _gamma_voxels(  # noqa: PLR0913, PLR0917
+def _gamma_voxels(
     voxels: Any, reference: Any, evaluated: Any, low: Any, high: Any, spacing: Any, reach: Any, norm: Any,
     distance: Any, shell_start: Any, group_start: Any, cell: Any, weight: Any, offset: Any, gamma: Any,
 ) -> None:  # fmt: skip
@@ -89,7 +89,7 @@ def _line_histogram(values: Any, a: int, b: int, c: int, histogram: Any) -> None
                 histogram[base + c * x] += row[x]
 
 
-def _transport(supply: Any, demand: Any, cost: Any, flow: Any, up: Any, down: Any) -> float:  # noqa: PLR0912
+def _transport(supply: Any, demand: Any, cost: Any, flow: Any, up: Any, down: Any) -> float:
     """Least cost of carrying ``supply`` to ``demand`` (equal sums), by successive shortest paths.
 
     Dense Dijkstra on reduced costs, stopped at the first sink that still wants (Ahuja, Magnanti & Orlin,

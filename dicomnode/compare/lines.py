@@ -29,16 +29,14 @@ def line_w2(p: Float, q: Float, step_mm: float) -> float:
     With piecewise-linear distribution functions a shift below one voxel is seen as what it is: between
     point masses a shift of 1 mm on 4 mm voxels would be 2 mm. Bins with negative mass count as empty.
     """
-    edges = step_mm * np.arange(p.size + 1)
+    edges: Float = step_mm * np.arange(p.size + 1, dtype=np.float64)
     f, g = _distribution(p), _distribution(q)
-    nodes = np.union1d(f, g)
-    nodes = nodes[(nodes >= 0.0) & (nodes <= 1.0)]
-    # At a flat stretch of F its inverse jumps: take the limit from inside each interval on both sides.
+    nodes: Float = np.unique(np.concatenate([f, g]))
     left, right = nodes[:-1], nodes[1:]
+    # At a flat stretch of F its inverse jumps: take the limits from inside each interval.
     middle = 0.5 * (left + right)
-    d0, d1 = _inverse(f, edges, left, middle) - _inverse(g, edges, left, middle), _inverse(
-        f, edges, right, middle
-    ) - _inverse(g, edges, right, middle)
+    d0 = _inverse(f, edges, left, middle) - _inverse(g, edges, left, middle)
+    d1 = _inverse(f, edges, right, middle) - _inverse(g, edges, right, middle)
     return sqrt(max(0.0, float(((right - left) * (d0 * d0 + d0 * d1 + d1 * d1)).sum()) / 3.0))
 
 

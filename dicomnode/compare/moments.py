@@ -39,7 +39,12 @@ def basis(n: int, degree: int) -> Float:
 def exponents(degree: int) -> npt.NDArray[np.int64]:
     """(K, 3) degrees (a, b, c) along z, y, x with a + b + c <= degree; K = C(degree + 3, 3)."""
     found = np.array(
-        [(a, b, c) for a in range(degree + 1) for b in range(degree + 1 - a) for c in range(degree + 1 - a - b)]
+        [
+            (a, b, c)
+            for a in range(degree + 1)
+            for b in range(degree + 1 - a)
+            for c in range(degree + 1 - a - b)
+        ]
     )
     found.flags.writeable = False
     return found
@@ -114,7 +119,9 @@ def batch_noise(
     batch_maps_gy : (batches, z, y, x) each batch's estimate of the whole dose, Gy
     decays : of each batch
     """
-    found = np.array([moments(np.ascontiguousarray(cut(m, box), dtype=np.float64), degree) for m in batch_maps_gy])
+    found = np.array(
+        [moments(np.ascontiguousarray(cut(m, box), dtype=np.float64), degree) for m in batch_maps_gy]
+    )
     return BatchNoise(box, degree, np.asarray(decays, dtype=np.float64), found)
 
 

@@ -19,7 +19,7 @@ ONE_SIDED_95 = 1.645
 class State(StrEnum):
     """What a comparison says."""
 
-    PASS = "pass"  # noqa: S105
+    PASS = "pass"
     FAIL = "fail"
     UNDECIDED = "undecided"
 
@@ -53,7 +53,10 @@ class RegionError:
 
     @property
     def sentence(self) -> str:
-        said = f"{self.region}: {100 * self.error:+.2f} +- {100 * self.sigma:.2f} % (limit {100 * self.tolerance:g} %)"
+        said = (
+            f"{self.region}: {100 * self.error:+.2f} +- {100 * self.sigma:.2f} % "
+            f"(limit {100 * self.tolerance:g} %)"
+        )
         if self.state is State.UNDECIDED and isfinite(self.more):
             return f"{said}: undecided, {ceil(10 * self.more) / 10:g} times the decays made would decide"
         return f"{said}: {self.state.value}"
@@ -102,11 +105,13 @@ def decided(error: float, sigma: float, tolerance: float) -> tuple[State, float]
 
 
 def worst_region(errors: tuple[RegionError, ...]) -> Measure:
-    """Largest abs(z) over regions, its p corrected for their number (Sidak); without noise the largest error."""
+    """Largest abs(z) over regions, p corrected for their number (Sidak); without noise the largest error."""
     noisy = [e for e in errors if isfinite(e.z)]
     if not noisy:
         top = max(errors, key=lambda e: abs(e.error))
         return Measure("region-error", abs(top.error), "", f"largest error: {top.sentence}")
     top = max(noisy, key=lambda e: abs(e.z))
     p = 1.0 - (1.0 - two_sided(top.z)) ** len(noisy)
-    return Measure("region-z", abs(top.z), "sd", f"most deviant: {top.sentence}", None, None, p, null="closed form")
+    return Measure(
+        "region-z", abs(top.z), "sd", f"most deviant: {top.sentence}", None, None, p, null="closed form"
+    )

@@ -71,7 +71,7 @@ class Pair:
 
     @property
     def relative_noise(self) -> float:
-        """Noise in the hottest parts: root of the mean variance where the reference is at least hot, / hot."""
+        """Root of the mean variance where the reference is above 0.9 of the hot level, over that level."""
         hot = self.body & (self.reference >= 0.9 * self.hot_gy)
         return float(np.sqrt(self.variance[hot].mean())) / self.hot_gy if hot.any() else 0.0
 
@@ -125,21 +125,20 @@ def paired(
     OutOfDomain : negative uncertainty
     """
     grid = reference.grid
-    for name, other in (("evaluated map", evaluated.grid), ("density map", density and density.grid),
-                        ("region map", regions and regions.grid)):  # fmt: skip
-        if other is not None and not grid.matches(other):
-            raise Inconsistent(
-                f"the {name} has {other.shape_zyx} voxels of {other.spacing_mm} mm at {other.origin_mm}, the "
-                f"reference {grid.shape_zyx} of {grid.spacing_mm} mm at {grid.origin_mm}; resample it to the "
-                "reference (never the other way: resampling correlates the noise)"
-            )
+    _require_grid("evaluated map", evaluated.grid, grid)
+    if density is not None:
+        _require_grid("density map", density.grid, grid)
+    if regions is not None:
+        _require_grid("region map", regions.grid, grid)
     inside = _body(body, grid)
     variance = _variance(reference, "reference")
     if evaluated_is_noisy:
         variance = variance + _variance(evaluated, "evaluated")
     ref = reference.gy.astype(np.float64)
     if not ref[inside].any():
-        raise Inconsistent("the reference dose is zero everywhere in the body; there is nothing to compare with")
+        raise Inconsistent(
+            "the reference dose is zero everywhere in the body; there is nothing to compare with"
+        )
     masks = _masks(regions, inside)
     noise = reference.noise
     pair = Pair(
@@ -151,6 +150,15 @@ def paired(
     if dispersion is not None or noise is None:
         return _checked_dispersion(pair)
     return _checked_dispersion(replace(pair, dispersion=max(1.0, dispersion_of(noise, variance))))
+
+
+def _require_grid(name: str, found: Grid, grid: Grid) -> None:
+    if not grid.matches(found):
+        raise Inconsistent(
+            f"the {name} has {found.shape_zyx} voxels of {found.spacing_mm} mm at {found.origin_mm}, the "
+            f"reference {grid.shape_zyx} of {grid.spacing_mm} mm at {grid.origin_mm}; resample it to the "
+            "reference (never the other way: resampling correlates the noise)"
+        )
 
 
 def _checked_dispersion(pair: Pair) -> Pair:

@@ -53,7 +53,7 @@ class Witness:
 @lru_cache(maxsize=64)
 def legendre(n: int, degree: int) -> Float:
     """(n, degree + 1) Legendre polynomials at the centres of n voxels that fill (-1, 1)."""
-    return np.polynomial.legendre.legvander((2.0 * np.arange(n) + 1.0) / n - 1.0, degree)
+    return _legendre_value((2.0 * np.arange(n) + 1.0) / n - 1.0, degree)
 
 
 def legendre_moments(mass: Float, degree: int) -> Float:
@@ -63,42 +63,80 @@ def legendre_moments(mass: Float, degree: int) -> Float:
     return np.asarray(found[tuple(exponents(degree).T)])
 
 
-def best_witness(off: Float, shape: tuple[int, int, int], spacing_zyx: tuple[float, float, float], degree: int) -> Witness:
+def best_witness(
+    off: Float, shape: tuple[int, int, int], spacing_zyx: tuple[float, float, float], degree: int
+) -> Witness:
     """Polynomial that tells two normalised maps best apart; ``off`` is the difference of their moments.
 
     Starts from the closed form for the root-mean-square slope (the H^-1 norm).
     """
     half = np.array([0.5 * n * h for n, h in zip(shape, spacing_zyx, strict=True)])
-    slopes = _slopes(degree, _chebyshev(2 * degree + 6)) / half[:, None, None]
-    target = off[1:]
-    flat = slopes.reshape(-1, slopes.shape[2])
-    gram = flat.T @ flat
+    mesh = SlopeMesh(degree, half, _chebyshev(2 * degree + 6))
+    target, gram = off[1:], mesh.gram()
     scale = np.sqrt(np.diag(gram))
-    start = np.linalg.lstsq(gram / np.outer(scale, scale), target / scale, rcond=1e-10)[0] / scale
-    found = start
+    found = np.linalg.lstsq(gram / np.outer(scale, scale), target / scale, rcond=1e-10)[0] / scale
     for q in NORMS:
-        found = _improved(found, target, slopes, q, scale)
+        found = _improved(found, target, mesh, q, scale)
     steepest = largest_slope(found, half, degree)
     coefficients = np.concatenate([[0.0], found / steepest]) if steepest > 0 else np.zeros(off.size)
     return Witness(coefficients if coefficients @ off >= 0 else -coefficients, degree, shape)
 
 
-def _improved(start: Float, target: Float, slopes: Float, q: float, scale: Float) -> Float:
-    """Minimise log |slope|_q - log <c, target> over the coefficients; all scales normalised."""
+class SlopeMesh:
+    """Slope of a polynomial (coefficients from degree 1 on) on a mesh of Chebyshev nodes, and the adjoint."""
+
+    def __init__(self, degree: int, half_mm: Float, nodes: Float) -> None:
+        self.degree, self.half_mm = degree, half_mm
+        self.value = _legendre_value(nodes, degree)
+        self.slope = _legendre_slope(nodes, degree)
+
+    def _along(self, axis: int) -> tuple[Float, Float, Float]:
+        z, y, x = (self.slope if axis == k else self.value for k in range(3))
+        return z, y, x
+
+    def gradient(self, coefficients: Float) -> Float:
+        """(3, n, n, n) partial derivatives, per mm."""
+        table = np.zeros((self.degree + 1,) * 3)
+        table[tuple(exponents(self.degree)[1:].T)] = coefficients
+        found = []
+        for axis in range(3):
+            z, y, x = self._along(axis)
+            found.append(contracted(table, (z.T, y.T, x.T)) / self.half_mm[axis])
+        return np.array(found)
+
+    def adjoint(self, field: Float) -> Float:
+        """(K - 1,) sum over the mesh of field . gradient of each product."""
+        total = np.zeros((self.degree + 1,) * 3)
+        for axis in range(3):
+            total += contracted(field[axis], self._along(axis)) / self.half_mm[axis]
+        return np.asarray(total[tuple(exponents(self.degree)[1:].T)])
+
+    def gram(self) -> Float:
+        """(K - 1, K - 1) sums over the mesh of products of gradients: the H1 inner product."""
+        a, b, c = exponents(self.degree)[1:].T
+        total = np.zeros((a.size, a.size))
+        for axis in range(3):
+            z, y, x = (m.T @ m for m in self._along(axis))
+            total += z[np.ix_(a, a)] * y[np.ix_(b, b)] * x[np.ix_(c, c)] / self.half_mm[axis] ** 2
+        return total
+
+
+def _improved(start: Float, target: Float, mesh: SlopeMesh, q: float, scale: Float) -> Float:
+    """Minimise log of the q-norm of the slope less log of what is gained, over the coefficients."""
 
     def loss(unknown: Float) -> tuple[float, Float]:
         c = unknown / scale
         gain = float(c @ target)
         if gain <= 0:
             return 1e30, np.zeros_like(unknown)
-        gradient = slopes @ c
+        gradient = mesh.gradient(c)
         squared = np.square(gradient).sum(axis=0)
-        top = squared.max()
+        top = float(squared.max())
         powers = (squared / top) ** (0.5 * q)
-        total = powers.sum()
-        inner = gradient * (powers / np.maximum(squared, 1e-300 * top))
-        slope = np.einsum("amk,am->k", slopes, inner, optimize=True) / total
-        return 0.5 * np.log(top) + np.log(total) / q - np.log(gain), (slope - target / gain) / scale
+        total = float(powers.sum())
+        steep = mesh.adjoint(gradient * (powers / np.maximum(squared, 1e-300 + 1e-30 * top))) / total
+        value = 0.5 * float(np.log(top)) + float(np.log(total)) / q - float(np.log(gain))
+        return value, (steep - target / gain) / scale
 
     first = start * scale
     norm = float(np.abs(first).max())
@@ -115,21 +153,16 @@ def largest_slope(coefficients: Float, half_mm: Float, degree: int) -> float:
     M Chebyshev nodes times 1 / cos(d pi / 2 M) per axis bounds it (Ehlich & Zeller 1964, Math Z 86:41).
     """
     nodes = max(12 * degree, 24)
-    table = np.zeros((degree + 1,) * 3)
-    table[tuple(exponents(degree)[1:].T)] = coefficients
-    x = _chebyshev(nodes)
-    value = np.polynomial.legendre.legvander(x, degree)
-    slope = _legendre_slope(x, degree)
-    squared = np.zeros((nodes,) * 3)
-    for axis in range(3):
-        along = [value.T, value.T, value.T]
-        along[axis] = slope.T
-        squared += np.square(contracted(table, (along[0], along[1], along[2])) / half_mm[axis])
-    return sqrt(float(squared.max())) / cos(degree * pi / (2.0 * nodes)) ** 3
+    gradient = SlopeMesh(degree, half_mm, _chebyshev(nodes)).gradient(coefficients)
+    return sqrt(float(np.square(gradient).sum(axis=0).max())) / cos(degree * pi / (2.0 * nodes)) ** 3
 
 
 def _chebyshev(count: int) -> Float:
-    return np.cos((2.0 * np.arange(count) + 1.0) * pi / (2.0 * count))
+    return np.asarray(np.cos((2.0 * np.arange(count) + 1.0) * pi / (2.0 * count)))
+
+
+def _legendre_value(x: Float, degree: int) -> Float:
+    return np.asarray(np.polynomial.legendre.legvander(x, degree), dtype=np.float64)
 
 
 def _legendre_slope(x: Float, degree: int) -> Float:
@@ -139,17 +172,6 @@ def _legendre_slope(x: Float, degree: int) -> Float:
         unit[k] = 1.0
         found[:, k] = np.polynomial.legendre.legval(x, np.polynomial.legendre.legder(unit))
     return found
-
-
-def _slopes(degree: int, x: Float) -> Float:
-    """(3, nodes^3, K - 1) partial derivatives of each product in box units, constant left out."""
-    value, slope = np.polynomial.legendre.legvander(x, degree), _legendre_slope(x, degree)
-    a, b, c = exponents(degree)[1:].T
-    found = []
-    for axis in range(3):
-        z, y, w = (slope if axis == k else value for k in range(3))
-        found.append(np.einsum("ik,jk,lk->ijlk", z[:, a], y[:, b], w[:, c], optimize=True).reshape(-1, a.size))
-    return np.array(found)
 
 
 def polynomial_w1(p: Float, q: Float, spacing_zyx: tuple[float, float, float], degree: int = 4) -> float:
@@ -177,7 +199,9 @@ def certified_shift(pair: Pair, *, degree: int = 4, kind: Mass = "dose", seed: i
     if not pair.noisy:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive; without noise take polynomial_w1")
     box, weights = pair.box_zyx(), pair.weights(kind)
-    spare = np.random.default_rng(seed).standard_normal(pair.variance.shape) * np.sqrt(pair.dispersion * pair.variance)
+    spare = np.random.default_rng(seed).standard_normal(pair.variance.shape) * np.sqrt(
+        pair.dispersion * pair.variance
+    )
     p, first, second = (
         np.ascontiguousarray(cut(m * weights, box))
         for m in (pair.evaluated, pair.reference + spare, pair.reference - spare)
@@ -192,7 +216,8 @@ def certified_shift(pair: Pair, *, degree: int = 4, kind: Mass = "dose", seed: i
     sigma = sqrt(float((variance * np.square(f - mean)).sum())) / total
     bound = max(0.0, value - ONE_SIDED_95 * sigma)
     words = (
-        f"with 95 % confidence {kind} is displaced by at least {bound:.2f} mm (estimate {value:.2f} +- {sigma:.2f})"
+        f"with 95 % confidence {kind} is displaced by at least {bound:.2f} mm "
+        f"(estimate {value:.2f} +- {sigma:.2f})"
         if bound > 0
         else f"no displacement is certain (estimate {value:.2f} +- {sigma:.2f} mm)"
     )
@@ -204,6 +229,9 @@ def certified_shift(pair: Pair, *, degree: int = 4, kind: Mass = "dose", seed: i
 
 def averaged_certified_shift(pair: Pair, *, splits: int = 4, degree: int = 4, kind: Mass = "dose") -> Measure:
     """Median over several splits, so that one draw does not decide; p of it is twice the median p."""
-    found = sorted((certified_shift(pair, degree=degree, kind=kind, seed=s) for s in range(splits)), key=lambda m: m.value)
+    found = sorted(
+        (certified_shift(pair, degree=degree, kind=kind, seed=s) for s in range(splits)),
+        key=lambda m: m.value,
+    )
     middle = found[(splits - 1) // 2]
     return replace(middle, p_value=min(1.0, 2.0 * (middle.p_value or 0.0)))

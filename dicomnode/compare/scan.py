@@ -1,4 +1,4 @@
-"""Scan statistic: the largest smoothed difference in units of its own noise and tolerance, and where it is."""
+"""Scan statistic: the largest smoothed difference in units of its noise and tolerance, and where it is."""
 
 from __future__ import annotations
 

@@ -44,8 +44,13 @@ def kernels(shape: tuple[int, ...], spacing_zyx: tuple[float, float, float], blu
     return found[0], found[1], found[2]
 
 
-def entropic_cost(a: Float, b: Float, k: Kernels, epsilon: float, iterations: int, tolerance: float) -> tuple[float, float, int]:
-    """min over plans of <plan, abs(x - y)^2 / 2> + epsilon KL(plan | a x b): value, marginal error, iterations."""
+def entropic_cost(
+    a: Float, b: Float, k: Kernels, epsilon: float, iterations: int, tolerance: float
+) -> tuple[float, float, int]:
+    """min over plans of <plan, abs(x - y)^2 / 2> + epsilon KL(plan | a x b).
+
+    Returns the value, the marginal error and the iterations made.
+    """
     v = np.ones_like(b)
     u, error, made = np.ones_like(a), np.inf, 0
     for step in range(iterations):
@@ -69,7 +74,9 @@ def _log_sum(a: Float, u: Float) -> float:
     return float((a[used] * np.log(u[used])).sum())
 
 
-def _self_cost(a: Float, k: Kernels, epsilon: float, iterations: int, tolerance: float) -> tuple[float, float]:
+def _self_cost(
+    a: Float, k: Kernels, epsilon: float, iterations: int, tolerance: float
+) -> tuple[float, float]:
     u, error = np.sqrt(a), np.inf
     for step in range(iterations):
         u = np.sqrt(u * a / (contracted(u, k) + FLOOR))

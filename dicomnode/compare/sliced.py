@@ -1,9 +1,9 @@
 """Sliced W1 on integer directions: exact projections of the voxel lattice, no sorting, bounded memory.
 
 A direction (a, b, c) of whole numbers meets the lattice in a lattice of step 1 / abs(a/hz, b/hy, c/hx), so
-that a projection is an exact histogram. In three dimensions W1 >= 2 x the mean of W1 over all directions, with
-equality for a shift: 2 SW1 is reported, in mm. Over 49 directions the mean is a quadrature: a shift is met
-within -2.1 and +1.4 % on cubic voxels, so the strict lower bound is the value divided by 1.014
+that a projection is an exact histogram. In three dimensions W1 >= 2 x the mean of W1 over all directions,
+with equality for a shift: 2 SW1 is reported, in mm. Over 49 directions the mean is a quadrature: a shift is
+met within -2.1 and +1.4 % on cubic voxels, so the strict lower bound is the value divided by 1.014
 (``lower_bound_mm`` in the detail).
 """
 
@@ -30,12 +30,13 @@ COARSE_VOXELS = 4
 
 
 @lru_cache(maxsize=8)
-def directions(
-    largest: int, spacing_zyx: tuple[float, float, float]
-) -> tuple[Int, Float, Float, float]:
-    """Integer directions up to sign with entries to ``largest`` (13, 49, 145 for 1, 2, 3): (n, 3) along
-    z, y, x; the step of each lattice, mm; its share of the sphere (nearest direction, sums to 1); and the
-    largest factor by which 2 SW1 of these directions can exceed W1: max over u of 2 sum share abs(u . theta)."""
+def directions(largest: int, spacing_zyx: tuple[float, float, float]) -> tuple[Int, Float, Float, float]:
+    """Integer directions up to sign with entries to ``largest``: 13, 49, 145 for 1, 2, 3.
+
+    Returns (n, 3) directions along z, y, x; the step of each lattice, mm; its share of the sphere (nearest
+    direction, sums to 1); and the largest factor by which 2 SW1 of these directions can exceed W1, which
+    is max over u of 2 sum share abs(u . theta).
+    """
     span = range(-largest, largest + 1)
     found = np.array(
         [(a, b, c) for a in span for b in span for c in span if (a, b, c) > (0, 0, 0) and gcd(a, b, c) == 1]

@@ -38,7 +38,13 @@ def root_mean_squared_error(pair: Pair) -> Measure:
     mean, spread = _squares(pair)
     root = sqrt(mean)
     return _against_noise(
-        "rmse", value, "Gy", root, spread / (2.0 * root) if root else 0.0, pair, "root mean squared difference"
+        "rmse",
+        value,
+        "Gy",
+        root,
+        spread / (2.0 * root) if root else 0.0,
+        pair,
+        "root mean squared difference",
     )
 
 
@@ -112,5 +118,7 @@ def _ssim(pair: Pair) -> float:
     var_a, var_b = smooth(a * a) - mean_a**2, smooth(b * b) - mean_b**2
     cov = smooth(a * b) - mean_a * mean_b
     c1, c2 = (SSIM_K1 * pair.hot_gy) ** 2, (SSIM_K2 * pair.hot_gy) ** 2
-    ratio = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    ratio = (
+        (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    )
     return float(ratio[pair.body].mean())

@@ -195,7 +195,7 @@ class BatchNoise:
             raise Inconsistent("batch moments must be finite and each batch have decays")
 
     def merged(self, other: BatchNoise) -> BatchNoise:
-        """Batches of both, as if one worker had run them; exact. Raises Inconsistent where the bases differ."""
+        """Batches of both, as if one worker had run them; exact. Raises Inconsistent for other bases."""
         if (self.box_zyx, self.degree) != (other.box_zyx, other.degree):
             raise Inconsistent("batch moments of different boxes or degrees cannot be merged")
         return BatchNoise(
