@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-
+from dicomnode.montecarlo.device import loop
 from dicomnode.montecarlo.history import begin, goes_on, leg
 from dicomnode.montecarlo.particle import FIELDS, INTEGERS, STACK, STACKED_INTEGERS
 from dicomnode.montecarlo.random import STATE
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def run(world, source, voxels, first, count, seed, stream, per_mev, control, tally, totals):
+def scratch():
+    """Memory for the particle at hand, those that wait, and the random numbers."""
+    return (
+        np.zeros(FIELDS),
+        np.zeros(INTEGERS, np.int64),
+        np.zeros((STACK, FIELDS)),
+        np.zeros((STACK, STACKED_INTEGERS), np.int64),
+        np.zeros(STATE, np.uint64),
+    )
+
+
+@loop
+def run(world, source, voxels, first, count, seed, stream, per_mev, control, tally, totals, room):
     """Histories of some source voxels.
 
     Parameters
@@ -19,13 +29,10 @@ def run(world, source, voxels, first, count, seed, stream, per_mev, control, tal
     voxels, first, count : an ``Allotment``
     per_mev : units of the tallies in one MeV
     control : by voxel, 1 where the energy emitted is taken off the tally (see ``simulate``)
-    tally : int64, energy left by voxel; totals : int64, [emitted, escaped]
+    tally : int64, energy left by voxel; totals : int64, [emitted, escaped, emitted in control voxels]
+    room : ``scratch()`` of this thread
     """
-    p = np.zeros(FIELDS)
-    q = np.zeros(INTEGERS, np.int64)
-    stack = np.zeros((STACK, FIELDS))
-    stacked = np.zeros((STACK, STACKED_INTEGERS), np.int64)
-    rng = np.zeros(STATE, np.uint64)
+    p, q, stack, stacked, rng = room
     for n in range(len(voxels)):
         voxel = voxels[n]
         for index in range(count[n]):
@@ -34,6 +41,7 @@ def run(world, source, voxels, first, count, seed, stream, per_mev, control, tal
             totals[0] += emitted
             if control[voxel]:
                 tally[voxel] -= emitted
+                totals[2] += emitted
             while True:
                 where, here, gone = leg(p, q, stack, stacked, world, rng)
                 tally[where] += np.int64(here * per_mev + 0.5)

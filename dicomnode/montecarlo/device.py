@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
+
+import numba
 from numba import njit
 
+
+def _cache_folder() -> str:
+    """A folder for compiled code, named after all sources of this package and the version of numba.
+
+    Numba's own cache looks only at the file of the function asked for: after a change in a function that
+    it calls, yesterday's physics would run. Compiled code of other sources is never found here.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(home) / "dicomnode" / f"compiled-{digest.hexdigest()[:16]}")
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    numba.config.CACHE_DIR = _cache_folder()
+
+# No reference counts: arrays come from outside, and counting them costs more than the physics.
+OPTIONS = {"cache": True, "error_model": "numpy", "_nrt": False}
 # Inlined by LLVM wherever called: for what runs in every flight, so that the tables are not passed about.
-hot = njit(cache=True, error_model="numpy", forceinline=True, _nrt=False)
+hot = njit(forceinline=True, **OPTIONS)
 # Called, for what is rare.
-device = njit(cache=True, error_model="numpy", _nrt=False)
+device = njit(**OPTIONS)
+# Loops over histories; other threads run meanwhile.
+loop = njit(nogil=True, **OPTIONS)

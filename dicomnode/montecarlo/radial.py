@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-
-from dicomnode.montecarlo.device import device, hot
+from dicomnode.montecarlo.device import device, hot, loop
 from dicomnode.montecarlo.electron import (
     MEV,
     RANGE,
@@ -99,17 +97,14 @@ def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin):
                 return
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def run(world, source, histories, seed, stream, edges, tally):
+@loop
+def run(world, source, histories, seed, stream, edges, tally, room):
     """Histories of a point source in the middle of the one voxel of ``world``.
 
     ``tally`` : float64, MeV by shell, the last entry beyond the last radius
+    ``room`` : ``cpu.scratch()``
     """
-    p = np.zeros(FIELDS)
-    q = np.zeros(INTEGERS, np.int64)
-    stack = np.zeros((STACK, FIELDS))
-    stacked = np.zeros((STACK, STACKED_INTEGERS), np.int64)
-    rng = np.zeros(STATE, np.uint64)
+    p, q, stack, stacked, rng = room
     origin = 0.5 * world.edge[0]
     start(rng, seed, stream, 0)
     shift = uniform(rng)

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.montecarlo.particle import ELECTRON, PHOTON, POSITRON
-from dicomnode.physics.nuclides import BetaSpectrum, Emissions
+from dicomnode.model import Nuclide
+from dicomnode.physics.chains import chain
+from dicomnode.physics.nuclides import BetaSpectrum, Emissions, emissions
 
 Float64 = npt.NDArray[np.float64]
 
@@ -53,32 +55,61 @@ class Component(NamedTuple):
     """Energy per decay of particles below the cuts, deposited on the spot, MeV."""
 
 
-def electron_component(found: Emissions, cut_mev: float) -> Component:
+Member = tuple[Emissions, float]
+"""Emissions of one nuclide, and its decays per decay of the parent."""
+
+
+def members(nuclide: Nuclide) -> tuple[Member, ...]:
+    """The nuclide, or the members of its chain as ``physics.chains.with_progeny`` stated them.
+
+    Raises
+    ------
+    OutOfDomain : unknown nuclide
+    Unsupported : beta-minus and beta-plus both, or fission
+    """
+    name, _, progeny = nuclide.name.partition("+")
+    if not progeny:
+        return ((emissions(name), 1.0),)
+    decays = {m.nuclide.name: m.decays for m in chain(name)}
+    if progeny == "assigned":  # "...; decays per parent: Ac-225 1, Fr-221 0.5"
+        stated = nuclide.source.rpartition("decays per parent: ")[2].split(", ")
+        decays = {n: float(d) for n, d in (pair.split(" ") for pair in stated)}
+    return tuple((emissions(n), d) for n, d in decays.items() if d > 0)
+
+
+def electron_component(found: tuple[Member, ...], cut_mev: float) -> Component:
     """Beta particles, positrons, conversion and Auger electrons."""
-    lines = np.concatenate([found.conversion, found.auger])
-    rows = [(e, e, n, ELECTRON) for e, n in lines]
-    local = 0.0
-    for spectrum, kind in ((found.beta, ELECTRON), (found.positron, POSITRON)):
-        if spectrum is not None:
-            rows += _binned(spectrum, kind)
-    kept = []
-    for low, high, number, kind in rows:
-        # A positron is followed whatever its energy, because it annihilates.
-        if kind == ELECTRON and high <= cut_mev:
-            local += number * (low + high) / 2
-        elif number > 0:
-            kept.append((low, high, number, kind))
+    local, kept = 0.0, []
+    for emitted, decays in found:
+        rows = [(e, e, n, ELECTRON) for e, n in np.concatenate([emitted.conversion, emitted.auger])]
+        for spectrum, kind in ((emitted.beta, ELECTRON), (emitted.positron, POSITRON)):
+            if spectrum is not None:
+                rows += _binned(spectrum, kind)
+        for low, high, number, kind in rows:
+            # A positron is followed whatever its energy, because it annihilates.
+            if kind == ELECTRON and high <= cut_mev:
+                local += decays * number * (low + high) / 2
+            elif number > 0:
+                kept.append((low, high, decays * number, kind))
     return Component("electron", _source(kept), local)
 
 
-def photon_component(found: Emissions, cut_mev: float) -> Component:
+def photon_component(found: tuple[Member, ...], cut_mev: float) -> Component:
     """Gammas and X-rays; annihilation photons come from the positrons that are followed."""
-    lines = np.concatenate([found.gamma, found.xray])
-    if found.positron is None:
-        lines = np.concatenate([lines, found.annihilation])
-    local = float((lines[:, 0] * lines[:, 1])[lines[:, 0] <= cut_mev].sum())
-    kept = [(e, e, n, PHOTON) for e, n in lines if e > cut_mev and n > 0]
+    local, kept = 0.0, []
+    for emitted, decays in found:
+        lines = np.concatenate([emitted.gamma, emitted.xray])
+        if emitted.positron is None:
+            lines = np.concatenate([lines, emitted.annihilation])
+        local += decays * float((lines[:, 0] * lines[:, 1])[lines[:, 0] <= cut_mev].sum())
+        kept += [(e, e, decays * n, PHOTON) for e, n in lines if e > cut_mev and n > 0]
     return Component("photon", _source(kept), local)
+
+
+def alpha_mev(found: tuple[Member, ...]) -> float:
+    """Energy per decay of alpha particles and recoils, MeV: it stays in the voxel."""
+    lines = [(d, np.concatenate([e.alpha, e.recoil])) for e, d in found]
+    return float(sum(d * (rows[:, 0] * rows[:, 1]).sum() for d, rows in lines))
 
 
 def _binned(spectrum: BetaSpectrum, kind: int) -> list[tuple[float, float, float, int]]:
@@ -93,9 +124,8 @@ def _binned(spectrum: BetaSpectrum, kind: int) -> list[tuple[float, float, float
 def _source(rows: list[tuple[float, float, float, int]]) -> Source:
     rows = sorted(rows)
     table = np.array([r[:3] for r in rows], np.float64).reshape(-1, 3)
-    return Source(
-        np.cumsum(table[:, 2]), table[:, 0].copy(), table[:, 1].copy(), np.array([r[3] for r in rows], np.int64)
-    )
+    kind = np.array([r[3] for r in rows], np.int64)
+    return Source(np.cumsum(table[:, 2]), table[:, 0].copy(), table[:, 1].copy(), kind)
 
 
 class Allotment(NamedTuple):

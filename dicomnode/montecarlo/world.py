@@ -219,7 +219,7 @@ def make_world(
         group_mu[g] = np.maximum(group_mu[g], photon[index, :, 3])
     x = photons.x_grid_per_angstrom()
     nz, ny, nx = density_zyx.shape
-    return World(
+    world = World(
         count=np.array([nx, ny, nz], np.int64),
         edge=np.array(spacing_mm, np.float64),
         density=np.ascontiguousarray(density_zyx, np.float32).ravel(),
@@ -252,3 +252,7 @@ def make_world(
         photon_cut=cuts.brems,
         delta_cut=cuts.delta,
     )
+    for name, table in zip(World._fields, world, strict=True):
+        if not np.isfinite(table).all():
+            raise ArithmeticError(f"the table {name} holds NaN or infinite values")
+    return world

@@ -51,15 +51,15 @@ def _log_log(energy_ev: Float64, grid_ev: Float64, values: Float64) -> Float64:
 
 
 def _smooth(energy_ev: Float64, grid_ev: Float64, values: Float64) -> Float64:
-    """Cubic spline in log-log for cross sections without edges."""
-    from scipy.interpolate import CubicSpline
+    """Monotone cubic in log-log for cross sections without edges (a spline overshoots between L edges)."""
+    from scipy.interpolate import PchipInterpolator
 
     grid, index = np.unique(grid_ev, return_index=True)
-    return np.asarray(np.exp(CubicSpline(np.log(grid), np.log(values[index]))(np.log(energy_ev))))
+    return np.asarray(np.exp(PchipInterpolator(np.log(grid), np.log(values[index]))(np.log(energy_ev))))
 
 
 def _photoelectric(energy_ev: Float64, grid_ev: Float64, values: Float64) -> Float64:
-    """Cubic splines in log-log between edges, where XCOM repeats an energy."""
+    """Monotone cubics in log-log between edges, where XCOM repeats an energy."""
     edges = np.flatnonzero(np.diff(grid_ev) == 0) + 1
     bounds = [0, *edges.tolist(), len(grid_ev)]
     out = np.zeros_like(energy_ev)
