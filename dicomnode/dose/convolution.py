@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -103,3 +103,69 @@ def fraction_inside(octant: npt.NDArray[np.float64], shape: tuple[int, int, int]
         centre = np.take(total, [0], axis=axis)
         total = np.take(running, below, axis=axis) + np.take(running, above, axis=axis) - centre
     return total
+
+
+class ManyKernels:
+    """Convolutions with several even kernels on one shape: the transforms that they share are done once.
+
+    Parameters
+    ----------
+    octants : (kernels, z, y, x) for offsets >= 0
+    shape : largest source, which fixes the length of the transforms
+    """
+
+    def __init__(
+        self,
+        octants: Array,
+        shape: tuple[int, int, int],
+        *,
+        dtype: type[np.floating[Any]] = np.float64,
+        workers: int = 1,
+    ) -> None:
+        from scipy import fft
+
+        nz, ny, nx = shape
+        octants = octants[:, :nz, :ny, :nx]
+        self.lengths = padded_lengths(shape, octants.shape[1:])
+        self.dtype, self.workers = dtype, workers
+        self._halves = []
+        for octant in octants:
+            half = np.zeros([n // 2 + 1 for n in self.lengths], dtype)
+            half[: octant.shape[0], : octant.shape[1], : octant.shape[2]] = octant
+            self._halves.append(fft.dctn(half, type=1, workers=workers, overwrite_x=True))
+
+    def each(self, source: Array) -> Iterator[Array]:
+        """``source`` convolved with each kernel in turn, in its own shape."""
+        spectrum = self._forward(source)
+        for half in self._halves:
+            yield self._backward(self._times(spectrum.copy(), half), source.shape)
+
+    def sum(self, sources: Iterable[Array]) -> Array:
+        """The sum of sources, each convolved with its own kernel (of equal shapes)."""
+        total: Array | None = None
+        shape: tuple[int, ...] = ()
+        for source, half in zip(sources, self._halves, strict=True):
+            part, shape = self._times(self._forward(source), half), source.shape
+            total = part if total is None else np.add(total, part, out=total)
+        assert total is not None  # there is at least one kernel
+        return self._backward(total, shape)
+
+    def _forward(self, source: Array) -> Array:
+        from scipy import fft
+
+        plain = source.astype(self.dtype, copy=False)
+        return np.asarray(fft.rfftn(plain, s=self.lengths, workers=self.workers))
+
+    def _times(self, spectrum: Array, half: Array) -> Array:
+        """Multiplied in place, one plane at a time: the folded kernel is never whole in memory."""
+        lz, ly, _ = self.lengths
+        fold_y = np.minimum(np.arange(ly), ly - np.arange(ly))
+        for z in range(lz):
+            spectrum[z] *= half[min(z, lz - z)][fold_y]
+        return spectrum
+
+    def _backward(self, spectrum: Array, shape: tuple[int, ...]) -> Array:
+        from scipy import fft
+
+        result = fft.irfftn(spectrum, s=self.lengths, workers=self.workers, overwrite_x=True)
+        return np.asarray(result[: shape[0], : shape[1], : shape[2]])

@@ -148,7 +148,7 @@ class Gate:
         seed: int = 0,
         progress: Progress = no_progress,
     ) -> DoseMap:
-        """Absorbed dose in each voxel of the body; zero outside it. ``sigma_gy`` is that of the statistics."""
+        """Absorbed dose in each voxel of the body; zero outside it. ``sigma_gy`` is statistical."""
         require_inputs(tia, anatomy, nuclide, self.capability)
         source = emitted(nuclide)
         if not tia.mbq_s_per_ml.any():
@@ -164,7 +164,7 @@ class Gate:
 
     def _scene(self, tia: TiaMap, anatomy: Anatomy) -> Scene:
         label, materials = materials_of(anatomy, self.settings.density_step)
-        elements = {element for material in materials for element in material.fractions}
+        elements = {element for material in materials for element in material.composition.mass_fractions}
         require_data(self.installation, self.settings.physics_list, elements)
         return Scene(label, materials, tia.mbq_s_per_ml.astype(np.float64), tia.grid.spacing_mm)
 

@@ -21,6 +21,7 @@ GROUP = "dicomnode.engines"
 BUILT_IN: Mapping[str, str] = {
     "gate": "dicomnode.dose.gate:Gate",
     "local": "dicomnode.dose.local:LocalDeposition",
+    "multi-vsv": "dicomnode.dose.multi_vsv:MultiVsv",
     "vsv": "dicomnode.dose.vsv:SingleVsv",
 }
 

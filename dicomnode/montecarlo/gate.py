@@ -174,8 +174,8 @@ def _write_job(folder: Path, k: int, part: Part, scene: Scene, machine: Machine)
         "materials": [
             {
                 "name": one.name,
-                "elements": list(one.fractions),
-                "fractions": list(one.fractions.values()),
+                "elements": list(one.composition.mass_fractions),
+                "fractions": list(one.composition.mass_fractions.values()),
                 "g_per_cm3": one.g_per_cm3,
                 "mean_excitation_ev": one.mean_excitation_ev,
             }
@@ -288,5 +288,5 @@ def require_spectrum(tally: Tally, part: Part) -> None:
     if abs(tally.emitted_mev - expected) > LONGEST_SIGMAS * sigma + 2e-5 * expected:
         raise EngineUnavailable(
             f"GATE: {name}s of {tally.emitted_mev / tally.events:.6g} MeV were sampled on average where the "
-            f"spectrum has {expected / tally.events:.6g} MeV; this version of opengate reads spectra otherwise"
+            f"spectrum has {expected / tally.events:.6g} MeV; this opengate reads spectra otherwise"
         )

@@ -56,12 +56,11 @@ FOLDERS = {
 }  # fmt: skip
 STAND_IN = f"{EM}/NOT_OFFICIAL.txt"
 
-ATOMIC_NUMBER = {
-    symbol: z
-    for z, symbol in enumerate(
-        ["H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I"], start=1,
-    )
-}  # fmt: skip
+SYMBOLS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
+    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I"
+)
+ATOMIC_NUMBER = {symbol: z for z, symbol in enumerate(SYMBOLS.split(), start=1)}
 
 
 @dataclass(frozen=True)

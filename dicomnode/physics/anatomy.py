@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from dicomnode.errors import Inconsistent
 from dicomnode.model import Anatomy, DensityMap, Grid, HuMap, Settings
-from dicomnode.physics.tissues import AIR_G_PER_CM3, schneider_classes, tissue
+from dicomnode.physics.tissues import AIR_G_PER_CM3, Tissue, schneider_classes, tissue
 
 Float64 = npt.NDArray[np.float64]
 
@@ -176,3 +176,9 @@ def _body(dense: npt.NDArray[np.bool_], what: str) -> npt.NDArray[np.bool_]:
     filled = np.stack([ndimage.binary_fill_holes(layer) for layer in body])
     filled.flags.writeable = False
     return filled
+
+
+def schneider_tissue(g_per_cm3: float, curve: HuCurve = DEFAULT_CURVE) -> Tissue:
+    """The composition that the Schneider line has at a density."""
+    edges = _class_edges_density(curve)
+    return schneider_classes()[int(np.searchsorted(edges, g_per_cm3, side="right")) - 1].tissue
