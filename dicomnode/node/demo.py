@@ -159,17 +159,35 @@ def _node(config_path: Path, log: Path) -> Iterator[None]:
 
 
 def _send(files: Sequence[Path], house: House, say: Say) -> None:
-    """C-STORE every file, as a PACS would, once the node answers."""
+    """C-STORE every file as a PACS would: an object without an answer is sent again."""
     from pydicom import dcmread
+
+    association = _associate(house)
+    for number, path in enumerate(files, start=1):
+        say(f"sending {number} of {len(files)} objects", 0.35 + 0.2 * number / len(files))
+        status = association.send_c_store(dcmread(path))
+        if "Status" not in status:
+            # pynetdicom's requestor can lose an answer between its threads on a loaded machine.
+            association.abort()
+            association = _associate(house)
+            status = association.send_c_store(dcmread(path))
+        if status.get("Status") != 0:
+            raise DicomnodeError(f"the node answered {status.get('Status', 'nothing')} to {path.name}")
+    association.release()
+
+
+def _associate(house: House) -> Any:
+    """An association with the node, as soon as it listens."""
     from pynetdicom import AE, evt
     from pynetdicom.sop_class import CTImageStorage, NuclearMedicineImageStorage, SegmentationStorage
 
     entity = AE("DEMOPACS")
+    entity.dimse_timeout = 15
     for context in (NuclearMedicineImageStorage, CTImageStorage, SegmentationStorage):
         entity.add_requested_context(context, "1.2.840.10008.1.2.1")
     receive = house.config.receive
     deadline = time.monotonic() + 60
-    while True:
+    while time.monotonic() < deadline:
         association = entity.associate(
             "127.0.0.1",
             receive.port,
@@ -177,16 +195,9 @@ def _send(files: Sequence[Path], house: House, say: Say) -> None:
             evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
         )
         if association.is_established:
-            break
-        if time.monotonic() > deadline:
-            raise DicomnodeError("the node does not answer; see node.log in the folder of the demonstration")
+            return association
         time.sleep(0.5)
-    for number, path in enumerate(files, start=1):
-        say(f"sending {number} of {len(files)} objects", 0.35 + 0.2 * number / len(files))
-        status = association.send_c_store(dcmread(path))
-        if getattr(status, "Status", None) != 0:
-            raise DicomnodeError(f"the node answered {status!r} to {path.name}")
-    association.release()
+    raise DicomnodeError("the node does not answer; see node.log in the folder of the demonstration")
 
 
 def _no_delay(event: Any) -> None:
