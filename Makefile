@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install test check format clean
+.PHONY: install test faults check format clean
 
 # Everything that `make test` needs, pinned.
 install: $(VENV)/.installed
@@ -15,6 +15,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
+
+# All fault tests with real processes, 200 rounds of kill -9 among them (about an hour on 2 cores). Repeat
+# a failure with the DICOMNODE_FAULT_SEED that it names.
+faults: install
+	$(BIN)/python -m pytest tests/faults -q -rs --durations=10
 
 check: install
 	$(BIN)/ruff check .
