@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long check format bench clean
+.PHONY: venv install demo test test-long faults check format bench clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -34,6 +34,11 @@ test: install
 test-long: install
 	deploy/test-peers.sh
 	$(BIN)/python -m pytest -m long
+
+# All fault tests with real processes, 200 rounds of kill -9 among them (about an hour on 2 cores). Repeat
+# a failure with the DICOMNODE_FAULT_SEED that it names.
+faults: install
+	$(BIN)/python -m pytest tests/faults -q -rs --durations=10
 
 check: install
 	$(BIN)/ruff check .

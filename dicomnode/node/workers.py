@@ -73,6 +73,8 @@ class Workers:
         # Whether a task whose worker died is run again is the node's decision, on record. Dask sets up
         # its own logging when it is imported, here and in the workers.
         dask.config.set({"distributed.scheduler.allowed-failures": 0, "logging": {"distributed": "critical"}})
+        # The scheduler opens an HTTP port in any case: on loopback, any free one, with nothing on it.
+        dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})
         from distributed import Client, LocalCluster
 
         self._cluster = None
@@ -85,6 +87,7 @@ class Workers:
                 security=True,
                 memory_limit=int(settings.memory_gb * 2**30),
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                 host="127.0.0.1",
             )
         self._client: Client = Client(self._cluster or settings.scheduler, set_as_default=False)

@@ -6,7 +6,10 @@ import random
 import time
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.long
 def test_an_outage_of_the_database_is_lived_through_without_a_restart(
     new_stand: Any, new_pacs: Any, stands: Any, tiny: Any, rounds_: Any, postgresql: Any
 ) -> None:

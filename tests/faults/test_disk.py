@@ -43,12 +43,15 @@ def fill(folder: Path) -> Path:
 
 
 # With a reserve the receiver refuses in good time; without one every write really fails.
+@pytest.mark.long
 @pytest.mark.parametrize("reserve_mb", [1.0, 0.0])
 def test_a_full_disk_is_answered_a700_and_nothing_is_lost(
     small_disk: Path, reserve_mb: float, new_stand: Any, new_pacs: Any, stands: Any, tiny: Any, rounds_: Any
 ) -> None:
     pacs = new_pacs()
-    stand = new_stand(stands.peer("pacs", pacs.port), data=small_disk / "data", reserve_mb=reserve_mb)
+    stand = new_stand(
+        stands.peer("pacs", pacs.port), data=small_disk / "data", reserve_mb=reserve_mb, quiet_s=4.0
+    )
     before = stand.pids()
     objects = tiny.Tiny("disk").cycle()
     first, rest = objects[:25], objects[25:]  # the second CT is cut in two
@@ -57,7 +60,7 @@ def test_a_full_disk_is_answered_a700_and_nothing_is_lost(
     refused = stand.send(rest)
     assert refused == [0xA700] * len(rest)
     assert stand.health()["well"] is False
-    time.sleep(4.0)  # four times the quiet time
+    time.sleep(8.0)  # twice the quiet time
     assert {r["state"] for r in stand.cycles()} <= {"COLLECTING"}, "half a CT is not computed"
 
     filler.unlink()

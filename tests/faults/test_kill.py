@@ -63,7 +63,7 @@ def test_a_few_kills_lose_nothing(
 ) -> None:
     pacs = new_pacs(delay_s=0.1)
     stand = new_stand(stands.peer("pacs", pacs.port))
-    figures = rounds_of(rounds_, stand, pacs, tiny, SEED, 8, senders=1, longest_s=3.0)
+    figures = rounds_of(rounds_, stand, pacs, tiny, SEED, 5, senders=1, longest_s=3.0)
     assert figures["objects at the PACS"] >= 2
 
 

@@ -79,15 +79,15 @@ def test_objects_that_make_a_parser_run_away_are_quarantined_and_the_node_stays_
     facts = stand.wait("DELIVERED", "HELD", number=1, timeout_s=180)
     assert facts["cycle"]["state"] == "DELIVERED", facts["cycle"]["reasons"]
     with stand.house.database.read() as session:
-        states = dict(
+        states: dict[str, str] = dict(
             session.execute(
                 select(Instance.sop_instance_uid, Instance.state).where(Instance.sop_instance_uid.in_(made))
-            ).tuples()
+            ).all()
         )
-        reasons = dict(
+        reasons: dict[str, str] = dict(
             session.execute(
                 select(Instance.sop_instance_uid, Instance.reason).where(Instance.sop_instance_uid.in_(made))
-            ).tuples()
+            ).all()
         )
     assert set(states.values()) == {"QUARANTINED"}, (states, reasons)
     assert all(reasons.values())

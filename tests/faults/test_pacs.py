@@ -6,6 +6,7 @@ import socket
 import time
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from dicomnode.archive.records import EventRow
@@ -100,6 +101,7 @@ def test_every_answer_of_a_pacs_ends_as_designed_and_delays_no_other(
     stranger.close()
 
 
+@pytest.mark.long
 def test_a_pacs_that_answers_nothing_at_all_is_tried_again_with_the_same_object(
     new_stand: Any, new_pacs: Any, stands: Any, tiny: Any
 ) -> None:

@@ -74,7 +74,8 @@ def test_a_worker_that_dies_is_replaced_and_the_cycle_computed_once_more(
     assert any("its worker died" in b for b in bodies), "the first death is on record"
 
 
-@pytest.mark.parametrize("word", ["die", pytest.param("eat", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("word", ["die", "eat"])
 def test_a_computation_that_kills_its_worker_twice_is_held_until_a_person_releases_it(
     bench: Bench, number: int, tiny: Any, word: str
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_late_time_point_during_the_computation_leaves_only_the_new_revision(
     assert set(bench.pacs.kept()) - before == sent, "nothing of the overtaken revision left"
 
 
+@pytest.mark.long
 def test_a_full_disk_in_a_worker_is_waited_for(bench: Bench, number: int, tiny: Any) -> None:
     bench.tell("full")
     bench.stand.send(tiny.Tiny("full").cycle())
