@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ def test_each_sample_is_used_or_the_node_says_why_not(run_node: Any, shared: Pat
             verdict = said[str(read_file_meta_info(path).MediaStorageSOPInstanceUID)]
         table.append((name, verdict))
     text = "\n".join(_grouped(table))
-    print(text)
+    sys.stdout.write(text + "\n")
     Path(os.environ.get("DICOMNODE_TABLE", tmp_path / "table.txt")).write_text(text)
     for name, verdict in table:
         told = EXPECTED[max((k for k in EXPECTED if name.startswith(k)), key=len)]
