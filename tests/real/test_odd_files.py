@@ -1,5 +1,5 @@
-"""Every odd file of shared/real sent at a running node: raw, as the data set of an image that the node accepts,
-and by storescu as it is. Each is answered, associations live on, and the node stays well."""
+"""Every odd file of shared/real sent at a running node: raw, as the data set of an image that the node
+accepts, and by storescu as it is. Each is answered, associations live on, and the node stays well."""
 
 from __future__ import annotations
 
