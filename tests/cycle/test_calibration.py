@@ -108,7 +108,7 @@ def test_an_nm_that_does_not_say_gets_the_start_and_a_note() -> None:
 
 
 def test_a_record_that_says_start_overrules_the_instant_of_an_administration_too() -> None:
-    """A header with DecayCorrection ADMIN names the administration as the instant; it must not decay twice."""
+    """DecayCorrection ADMIN names the administration as the instant; the values must not decay from there."""
     stated = replace(
         VOLUME, unit="Bq/mL", decay_reference="ADMIN", decay_reference_at=START - timedelta(hours=24)
     )
