@@ -137,8 +137,8 @@ class DeliverySettings(Settings):
     objects_per_association: int = Field(50, ge=1, description="most objects sent over one association")
     commitment_listener: ListenerSettings | None = Field(
         None,
-        description="own port for commitment reports; left out: only those on the asking association count, "
-        "then a query",
+        description="own port for commitment reports; left out, only reports on the asking association are "
+        "taken",
     )
 
     @model_validator(mode="after")

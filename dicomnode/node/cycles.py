@@ -222,9 +222,7 @@ def change(
     return instructions
 
 
-def _write_time_points(
-    session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime
-) -> None:
+def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:
     wanted = {p.emission.series_uid: (i, p) for i, p in enumerate(plan.time_points, start=1)}
     existing = {
         r.emission_series_uid: r

@@ -105,3 +105,21 @@ def test_an_nm_that_does_not_say_gets_the_start_and_a_note() -> None:
         records=[RECORD],
     )
     assert [(f.rule, f.severity) for f in done.findings] == [("decay-reference-unstated", Severity.NOTE)]
+
+
+def test_a_record_that_says_start_overrules_the_instant_of_an_administration_too() -> None:
+    """DecayCorrection ADMIN names the administration as the instant; the values must not decay from there."""
+    stated = replace(
+        VOLUME, unit="Bq/mL", decay_reference="ADMIN", decay_reference_at=START - timedelta(hours=24)
+    )
+    record = CalibrationRecord(name="service", decay_reference="START")
+    assert bq_per_ml(stated, record, at=START - timedelta(hours=24)) == pytest.approx(600.0, rel=1e-6)
+
+
+def test_what_the_reader_brought_to_the_start_is_not_corrected_again() -> None:
+    corrected = Finding("decay-corrected-here", Severity.NOTE, "slices were corrected to the start")
+    volume = replace(
+        VOLUME, unit="Bq/mL", decay_reference="START", decay_reference_at=START, findings=(corrected,)
+    )
+    record = CalibrationRecord(name="service", decay_reference="NONE")
+    assert bq_per_ml(volume, record) == pytest.approx(600.0, rel=1e-6)

@@ -1,5 +1,5 @@
-"""Every odd file of shared/real sent at a running node: raw, as the data set of an image that the node accepts,
-and by storescu as it is. Each is answered, associations live on, and the node stays well."""
+"""Every odd file of shared/real sent at a running node: raw, as the data set of an image that the node
+accepts, and by storescu as it is. Each is answered, associations live on, and the node stays well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def test_storescu_sends_what_it_can_read_and_is_told_what_is_not_taken(run_node:
                 "missing SOP class|unknown storage SOP class|unable to convert dataset", said.stderr
             ), said.stderr
             not_read.append(path.name)
-    print(f"{len(taken)} taken, {len(not_offered)} refused in negotiation, {len(not_read)} not sendable")
+    sys.stdout.write(f"{len(taken)} taken, {len(not_offered)} not negotiable, {len(not_read)} not sendable\n")
     assert len(taken) >= 10
     assert "pydicom__ExplVR_BigEnd.dcm" in not_offered
     settled(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ EXPECTED = {
     "ct_series": NO_PARTNER,
     # the same PET again, cut to 59 slices, under the same identity
     "ct_series/sts_petct_ge/sts_petct_ge/STS_001/CT/image": "used; cycle HELD: 2 emission series",
-    "ct_series/sts_petct_ge/sts_petct_ge/STS_001/PET/image": "unused: another reconstruction of the acquisition",
+    "ct_series/sts_petct_ge/sts_petct_ge/STS_001/PET/image": "unused: another reconstruction",
     "ct_series/sts_petct_ge/sts_petct_ge/STS_001/PET/mask": "used; cycle HELD: 2 emission series",
     "ct_series/totalseg_dicom_siemens_mct": "no context: transfer syntax JPEG 2000",
     "ct_series/lungmask_2slices": NO_PATIENT,
@@ -54,7 +55,7 @@ EXPECTED = {
     "rt_objects/pt_single_slices/fo-dicom_GH184": "no context: transfer syntax JPEG Lossless",
     "rt_objects/pt_single_slices/orthanc_2021-02-19": "no context: transfer syntax JPEG-LS",
     "rt_objects/pt_single_slices/orthanc_Comunix": "no context: transfer syntax JPEG 2000",
-    "rt_objects/pt_single_slices/orthanc_Issue94": "unused: AcquisitionDateTime and AcquisitionDate/Time are absent",
+    "rt_objects/pt_single_slices/orthanc_Issue94": "unused: AcquisitionDateTime and .* are absent",
     "rt_objects/pydicom_data/eCT_Supplemental": "unused: ImageType .*PERFUSION.* is no CT number image",
     "rt_objects/pydicom_data/liver_nonbyte_aligned_rle": "no context: transfer syntax RLE",
     "rt_objects/rt_utils": f"{NO_PARTNER}|{NO_PATIENT}",
@@ -114,7 +115,7 @@ def test_each_sample_is_used_or_the_node_says_why_not(run_node: Any, shared: Pat
             verdict = said[str(read_file_meta_info(path).MediaStorageSOPInstanceUID)]
         table.append((name, verdict))
     text = "\n".join(_grouped(table))
-    print(text)
+    sys.stdout.write(text + "\n")
     Path(os.environ.get("DICOMNODE_TABLE", tmp_path / "table.txt")).write_text(text)
     for name, verdict in table:
         told = EXPECTED[max((k for k in EXPECTED if name.startswith(k)), key=len)]

@@ -41,7 +41,10 @@ LISTED = ReceiveSettings(
 
 
 def test_every_listed_class_is_a_storage_class_of_the_standard_under_this_name():
+    of_2024 = "1.2.840.10008.5.1.4.1.1.66.7"  # Supplement 243, Label Map Segmentation: not in pydicom's list
     for uid, name in STORAGE_CLASSES.items():
+        if uid == of_2024:
+            continue
         assert UID(uid).name.startswith(name), (uid, UID(uid).name)
         assert sop_class.uid_to_service_class(uid).__name__ == "StorageServiceClass"
 
