@@ -4,7 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
+<<<<<<< HEAD
 .PHONY: venv install demo test test-long faults check format bench clean
+=======
+.PHONY: install test test-gate check format clean
+>>>>>>> gate
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -40,6 +44,26 @@ test-long: install
 faults: install
 	$(BIN)/python -m pytest tests/faults -q -rs --durations=10
 
+# GATE in an environment of its own (2.8 GB): opengate without its viewer, and stand-in Geant4 data where they
+# lie beside the checkout. The stand-in data are for these tests, never for a patient.
+GATE_VENV := .venv-gate
+GATE_DATA := $(or $(DICOMNODE_SHARED),../shared)/reference/geant4/g4em_standin_geant4-11.4.tar.xz
+test-gate: $(GATE_VENV)/.installed
+	@if [ -f "$(GATE_DATA)" ] && [ ! -d $(GATE_VENV)/geant4_data ]; then \
+	  tar -xJf "$(GATE_DATA)" -C $(GATE_VENV) && \
+	  $(GATE_VENV)/bin/python -m dicomnode gate setup --data $(GATE_VENV)/geant4_data; fi
+	$(GATE_VENV)/bin/python -m pytest tests/gate
+	$(GATE_VENV)/bin/python -m pytest tests/dose/test_contract.py -k gate
+
+# opengate asks for opengate-core with its viewer (Qt); the core without it has the same import name.
+$(GATE_VENV)/.installed: pyproject.toml constraints.txt tests/gate/requirements.txt
+	$(PYTHON) -m venv $(GATE_VENV)
+	$(GATE_VENV)/bin/pip install --quiet --upgrade pip
+	$(GATE_VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(GATE_VENV)/bin/pip install --quiet --requirement tests/gate/requirements.txt
+	$(GATE_VENV)/bin/pip install --quiet --no-deps opengate==10.1.1 opengate-core-novis==10.1.1
+	touch $@
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,4 +79,8 @@ bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
+<<<<<<< HEAD
 	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
+=======
+	rm -rf $(VENV) $(GATE_VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+>>>>>>> gate

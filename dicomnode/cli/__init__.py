@@ -16,6 +16,7 @@ VERBS = {
     "db": "dicomnode.cli.db:db",
     "demo": "dicomnode.cli.demo:demo",
     "dose": "dicomnode.cli.dose:dose",
+    "gate": "dicomnode.cli.gate:gate",
     "hold": "dicomnode.cli.persons:hold",
     "materials": "dicomnode.cli.materials:materials",
     "nuclides": "dicomnode.cli.nuclides:nuclides",

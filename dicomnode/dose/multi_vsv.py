@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +65,7 @@ class MultiVsvSettings(Settings):
         description="dose in thinner voxels of the body (gas) is that of this density: air is never hot",
     )
     tolerance: float = Field(
-        default=5e-4, gt=0, le=0.01, description="of the cut of the singular values; see docs/engines.md"
+        default=2e-3, gt=0, le=0.01, description="of the cut of the singular values; see docs/engines.md"
     )
     precision: Literal["single", "double"] = Field(
         default="double", description="of the Fourier transforms; single halves the memory"
@@ -209,9 +209,8 @@ class _Work:
         cuts = []
         for n in self.tia.grid.shape_zyx:
             edges = np.linspace(0, n, -(-n // self.settings.tile_voxels) + 1).astype(int)
-            cuts.append([slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)])
-        for z, y, x in product(*cuts):
-            yield z, y, x
+            cuts.append([slice(int(a), int(b)) for a, b in pairwise(edges)])
+        yield from product(*cuts)
 
     def far(self) -> list[npt.NDArray[Any]]:
         """What the smooth kernels give, at the coarse nodes: one map per term, or their sum."""

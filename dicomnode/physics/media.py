@@ -145,12 +145,12 @@ def _interim(name: str, medium: Medium) -> PointKernel:
         medium.g_per_cm3 * electrons_per_mass(medium.composition) / electrons_per_mass(tissue("water"))
     )
     text = f"{INTERIM} {water.digest} {electron_scale:.12g} {photon_scale:.12g}"
-    return PointKernel(
-        water.nuclide, INTERIM, medium.g_per_cm3,
-        _scaled(with_smooth_tail(water.electron, _beyond_range(water.electron)), electron_scale),
-        None if water.photon is None else _scaled(with_smooth_tail(water.photon, PHOTON_TAIL_MM), photon_scale),
-        hashlib.sha256(text.encode()).hexdigest(),
-    )  # fmt: skip
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    electron = _scaled(with_smooth_tail(water.electron, _beyond_range(water.electron)), electron_scale)
+    photon = None
+    if water.photon is not None:
+        photon = _scaled(with_smooth_tail(water.photon, PHOTON_TAIL_MM), photon_scale)
+    return PointKernel(water.nuclide, INTERIM, medium.g_per_cm3, electron, photon, digest)
 
 
 RANGE_MM = 15.0  # in water: no electron of a therapy nuclide gets there
