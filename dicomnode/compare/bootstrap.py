@@ -10,6 +10,15 @@ import numpy as np
 
 from dicomnode.compare.pair import Float, Pair
 
+STREAM = 8_177
+"""Sets our random numbers apart: a caller who drew the reference's noise from the same seed would otherwise
+meet the very same numbers, and noise that is subtracted from itself."""
+
+
+def generator(seed: int) -> np.random.Generator:
+    """The generator of this package for a seed."""
+    return np.random.default_rng([seed, STREAM])
+
 
 def null_values(measure: Callable[[Pair], float], pair: Pair, draws: int, seed: int) -> Float:
     """Values of ``measure`` for the evaluated map against itself with noise; empty for ``draws=0``.
@@ -17,7 +26,7 @@ def null_values(measure: Callable[[Pair], float], pair: Pair, draws: int, seed: 
     The noise is Gaussian and independent between voxels: voxel by voxel it has the stated variance, and
     over-dispersion of sums (``pair.dispersion``) is not reproduced. Same seed, same values.
     """
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     sigma = np.sqrt(pair.variance)
     values = np.empty(draws)
     for k in range(draws):

@@ -121,6 +121,11 @@ def scan_gate(pair: Pair, settings: VerdictSettings) -> Gate:
 
 def displacement_gate(pair: Pair, settings: VerdictSettings, kind: Mass) -> Gate:
     """How far dose lies from where it should, beyond what noise makes of 2 SW1."""
+    weights = pair.weights(kind)
+    if not (pair.evaluated * weights).sum() > 0:
+        return _no_mass("the evaluated map holds no dose", State.FAIL, settings)
+    if not (pair.reference * weights).sum() > 0:
+        return _no_mass("noise leaves the reference no dose in all", State.UNDECIDED, settings)
     found = sliced(pair, kind=kind)
     beyond = found.value - (found.expected or 0.0)
     certain = certified_shift(pair, kind=kind) if pair.noisy else None
@@ -133,3 +138,8 @@ def displacement_gate(pair: Pair, settings: VerdictSettings, kind: Mass) -> Gate
         words = f"{words}; more than the {settings.displaced_warn_mm:g} mm that good maps keep within"
     return Gate("displacement", State.FAIL if failed else State.PASS, words, beyond,
                 settings.displaced_fail_mm, "mm", measures=measures)  # fmt: skip
+
+
+def _no_mass(why: str, state: State, settings: VerdictSettings) -> Gate:
+    more = inf if state is State.UNDECIDED else 0.0
+    return Gate("displacement", state, why, inf, settings.displaced_fail_mm, "mm", more)

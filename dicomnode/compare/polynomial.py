@@ -16,6 +16,7 @@ from math import cos, pi, sqrt
 import numpy as np
 from scipy.optimize import minimize
 
+from dicomnode.compare.bootstrap import generator
 from dicomnode.compare.measure import Measure, upper_tail
 from dicomnode.compare.moments import contracted, cut, exponents
 from dicomnode.compare.organs import ONE_SIDED_95
@@ -199,9 +200,7 @@ def certified_shift(pair: Pair, *, degree: int = 4, kind: Mass = "dose", seed: i
     if not pair.noisy:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive; without noise take polynomial_w1")
     box, weights = pair.box_zyx(), pair.weights(kind)
-    spare = np.random.default_rng(seed).standard_normal(pair.variance.shape) * np.sqrt(
-        pair.dispersion * pair.variance
-    )
+    spare = generator(seed).standard_normal(pair.variance.shape) * np.sqrt(pair.dispersion * pair.variance)
     p, first, second = (
         np.ascontiguousarray(cut(m * weights, box))
         for m in (pair.evaluated, pair.reference + spare, pair.reference - spare)

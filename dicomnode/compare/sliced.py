@@ -16,6 +16,7 @@ from math import gcd, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from dicomnode.compare.bootstrap import generator
 from dicomnode.compare.lines import normalised
 from dicomnode.compare.measure import Measure, bootstrap_p
 from dicomnode.compare.moments import cut
@@ -135,7 +136,7 @@ def _coarse_null(
     block = COARSE_VOXELS
     coarse_q, coarse_v = block_sum(q, block), block_sum(variance, block)
     coarse_spacing = (block * spacing_zyx[0], block * spacing_zyx[1], block * spacing_zyx[2])
-    rng, sigma = np.random.default_rng(seed), np.sqrt(coarse_v)
+    rng, sigma = generator(seed), np.sqrt(coarse_v)
     return np.array(
         [
             sliced_w1(coarse_q, coarse_q + sigma * rng.standard_normal(sigma.shape), coarse_spacing)

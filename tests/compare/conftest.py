@@ -87,7 +87,9 @@ def phantom() -> Phantom:
 def pairing(phantom: Phantom) -> Pairing:
     """A pair of an evaluated map with a reference that has ``noise``; the reference is the truth."""
 
-    def made(evaluated: Float, noise: float = 0.03, seed: int = 0, regions: bool = True, **options: object) -> Pair:
+    def made(
+        evaluated: Float, noise: float = 0.03, seed: int = 0, regions: bool = True, **options: object
+    ) -> Pair:
         sigma = phantom.sigma(noise)
         truth = phantom.dose() + sigma * np.random.default_rng(seed).standard_normal(sigma.shape)
         return paired(

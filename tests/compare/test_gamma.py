@@ -24,7 +24,8 @@ def peer(evaluated, reference, spacing, criterion, norm):
 @pytest.mark.parametrize("local", [False, True])
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize(
-    ("spacing", "criterion"), [((4.0, 3.0, 5.0), (3.0, 3.0)), ((2.5, 2.5, 2.5), (2.0, 2.0)), ((4.0,) * 3, (5.0, 7.0))]
+    ("spacing", "criterion"),
+    [((4.0, 3.0, 5.0), (3.0, 3.0)), ((2.5, 2.5, 2.5), (2.0, 2.0)), ((4.0,) * 3, (5.0, 7.0))],
 )
 def test_gamma_equals_pymedphys_to_1e_9_borders_included(local, noise, spacing, criterion) -> None:
     rng = np.random.default_rng(7)
@@ -34,7 +35,10 @@ def test_gamma_equals_pymedphys_to_1e_9_borders_included(local, noise, spacing, 
     reference = reference + noise * rng.standard_normal(reference.shape)
     rule = Criterion(*criterion, local=local, cutoff_percent=5.0)
     norm = float(reference.max())
-    ours, theirs = gamma_map(evaluated, reference, spacing, rule, norm), peer(evaluated, reference, spacing, rule, norm)
+    ours, theirs = (
+        gamma_map(evaluated, reference, spacing, rule, norm),
+        peer(evaluated, reference, spacing, rule, norm),
+    )
     assert np.array_equal(np.isnan(ours), np.isnan(theirs))
     assert np.nanmax(np.abs(ours - theirs)) < 1e-9
     assert 0.02 < np.nanmean(ours <= 1.0) < 1.0  # both passing and failing voxels were compared

@@ -68,7 +68,7 @@ def test_every_lower_bound_lies_below_exact_w1(coarse) -> None:
 
 
 def test_2_sw1_over_49_directions_is_a_quadrature_not_a_bound() -> None:
-    """A shift along (0.5, 0.5, 0.7) or so is overstated by up to 1.4 %, one along an axis understated by 2.1 %."""
+    """A shift is overstated by up to 1.4 % in some direction, and understated by 2.1 % along an axis."""
     found, step, share, excess = directions(2, (4.0, 4.0, 4.0))
     assert len(found) == 49
     assert share.sum() == pytest.approx(1.0)
@@ -113,7 +113,7 @@ def test_line_w2_equals_quantile_integration() -> None:
 
 
 def test_unbalanced_transport_equals_its_dual_linear_program() -> None:
-    """max sum f (mu - nu) over abs(f) <= price and |f_i - f_j| <= distance, by an independent solver."""
+    """max sum f (mu - nu) over abs(f) <= price, slope <= 1, by an independent solver."""
     rng = np.random.default_rng(5)
     mu, nu = rng.random((4, 4, 4)), 1.2 * rng.random((4, 4, 4))
     x = points(mu, (5.0, 5.0, 5.0))
@@ -121,7 +121,9 @@ def test_unbalanced_transport_equals_its_dual_linear_program() -> None:
     i, j = np.nonzero(distance > 0)
     n = len(x)
     matrix = eye(n).tocsr()[i] - eye(n).tocsr()[j]
-    answer = linprog(-(mu - nu).ravel(), A_ub=matrix, b_ub=distance[i, j], bounds=(-12.0, 12.0), method="highs")
+    answer = linprog(
+        -(mu - nu).ravel(), A_ub=matrix, b_ub=distance[i, j], bounds=(-12.0, 12.0), method="highs"
+    )
     assert kantorovich_rubinstein(mu, nu, (5.0, 5.0, 5.0), 12.0) == pytest.approx(-answer.fun, rel=1e-9)
 
 
@@ -129,7 +131,7 @@ def test_unbalanced_transport_sees_a_scale_that_normalised_distances_do_not(phan
     pair = pairing(1.03 * phantom.dose(), noise=1e-6)
     assert sliced(pair).value < 1e-3
     assert sliced(pair).detail["mass_ratio"] == pytest.approx(1.03, rel=1e-4)
-    # Nothing can be carried: the surplus is removed at the price. 0.03 x total x 15 mm / volume above a tenth.
+    # Nothing can be carried: the surplus is removed at the price.
     bright = pair.body & (pair.reference > 0.1 * pair.hot_gy)
     expected = 0.03 * pair.reference[pair.body].sum() * 15.0 / np.count_nonzero(bright)
     assert unbalanced(pair, price_mm=15.0, block=4).value == pytest.approx(expected, rel=0.01)
@@ -176,7 +178,9 @@ def test_bures_names_the_direction_of_the_shift(phantom, pairing) -> None:
     assert abs(found.detail["shift_z_mm"]) < 0.1
 
 
-small = st.lists(st.floats(0.0, 1.0), min_size=27, max_size=27).map(lambda v: np.array(v).reshape(3, 3, 3) + 0.01)
+small = st.lists(st.floats(0.0, 1.0), min_size=27, max_size=27).map(
+    lambda v: np.array(v).reshape(3, 3, 3) + 0.01
+)
 
 
 @settings(max_examples=25, deadline=None)
