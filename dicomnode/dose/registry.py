@@ -20,6 +20,7 @@ GROUP = "dicomnode.engines"
 
 BUILT_IN: Mapping[str, str] = {
     "local": "dicomnode.dose.local:LocalDeposition",
+    "montecarlo": "dicomnode.dose.montecarlo:MonteCarlo",
     "vsv": "dicomnode.dose.vsv:SingleVsv",
 }
 
