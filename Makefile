@@ -4,11 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-<<<<<<< HEAD
-.PHONY: venv install demo test test-long faults check format bench clean
-=======
-.PHONY: install test test-gate check format clean
->>>>>>> gate
+.PHONY: venv install demo test test-long faults test-gate check format bench clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -79,8 +75,5 @@ bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-<<<<<<< HEAD
 	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
-=======
 	rm -rf $(VENV) $(GATE_VENV) build dist .pytest_cache .mypy_cache .ruff_cache
->>>>>>> gate

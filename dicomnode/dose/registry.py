@@ -22,6 +22,7 @@ BUILT_IN: Mapping[str, str] = {
     "gate": "dicomnode.dose.gate:Gate",
     "local": "dicomnode.dose.local:LocalDeposition",
     "multi-vsv": "dicomnode.dose.multi_vsv:MultiVsv",
+    "montecarlo": "dicomnode.dose.montecarlo:MonteCarlo",
     "vsv": "dicomnode.dose.vsv:SingleVsv",
 }
 

@@ -144,8 +144,9 @@ class Run:
         self.weight = problem.decays.ravel()
         self.sources = np.flatnonzero(self.weight > 0)
         self.threads = settings.threads or os.cpu_count() or 1
+        self.control = {c.name: self._control(c) for c in self.components}
 
-    def control(self, component: Component) -> npt.NDArray[np.uint8]:
+    def _control(self, component: Component) -> npt.NDArray[np.uint8]:
         """1 in voxels where twice the range of the mean electron is less than the smallest edge."""
         shape = self.weight.shape
         if component.name != "electron":
@@ -165,7 +166,7 @@ class Run:
         share = allot(self.weight[self.sources], histories, offset)
         share = Allotment(self.sources[share.voxel], share.first, share.count)
         stream = 2 * number + (component.name == "photon")
-        control = self.control(component)
+        control = self.control[component.name]
         tallies = [np.zeros(len(self.weight), np.int64) for _ in range(self.threads)]
         totals = np.zeros((self.threads, 3), np.int64)
         rooms = [cpu.scratch() for _ in range(self.threads)]
@@ -225,20 +226,14 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
             energy, totals = run.batch(component, number, n, step)
             tallies[component.name].add(energy, totals, n)
         number += 1
+        late = settings.seconds is not None and time.monotonic() - started > settings.seconds
+        if number < (2 if late else settings.batches):
+            continue
         found = _deposit(run, tallies, where)
-        if _enough(settings, number, found, time.monotonic() - started):
+        goal = settings.goal
+        if late or goal is None or found.uncertainty <= goal or settings.decays is not None:
             progress(1.0, "transport")
             return found
-
-
-def _enough(settings: TransportSettings, number: int, found: Deposit, seconds: float) -> bool:
-    if settings.seconds is not None and seconds > settings.seconds and number >= 2:
-        return True
-    if number < settings.batches:
-        return False
-    if settings.decays is not None:
-        return True
-    return settings.goal is not None and found.uncertainty <= settings.goal
 
 
 def _plan(run: Run, where: npt.NDArray[np.bool_], progress: Progress) -> dict[str, int]:
@@ -283,7 +278,7 @@ def _scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Fl
     variance, escaped, parts = np.zeros(len(run.weight)), 0.0, {}
     for name, tally in tallies.items():
         scale = all_decays / tally.decays
-        known = run.weight * tally.component.source.mev_per_decay * run.control(tally.component)
+        known = run.weight * tally.component.source.mev_per_decay * run.control[name]
         energy = known + tally.energy / PER_MEV * scale
         gone = float(tally.totals[1]) / PER_MEV * scale
         # What was drawn is not exactly what is emitted on average: one factor makes the balance exact.

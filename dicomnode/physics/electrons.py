@@ -53,19 +53,16 @@ def density_effect(medium: Medium, mev: npt.ArrayLike) -> Float64:
     rho = brentq(excess, 1e-3, 1e3)
     level = (energy * rho / plasma) ** 2  # squared, of plasma energies
     shifted = level + 2 / 3 * share
-    beta2 = beta_squared(mev)
-    delta = np.zeros_like(beta2)
-    for index, b2 in np.ndenumerate(beta2):
-        target = 1 / b2 - 1
-        if (share / level).sum() <= target:
-            continue
-
-        def root(square: float, target: float = float(target)) -> float:
-            return float((share / (level + square)).sum() - target)
-
-        square = brentq(root, 0.0, 2.0 / target)
-        delta[index] = (share * np.log1p(square / shifted)).sum() - square * (1 - b2)
-    return delta
+    beta2 = np.asarray(beta_squared(mev))
+    target = 1 / beta2 - 1
+    # Bisection of sum f/(level + L^2) = 1/beta^2 - 1 for all energies at once; L = 0 where it has no root.
+    low, high = np.zeros_like(target), 2.0 / target
+    for _ in range(60):
+        square = (low + high) / 2
+        above = (share / (level + square[..., None])).sum(axis=-1) > target
+        low, high = np.where(above, square, low), np.where(above, high, square)
+    delta = (share * np.log1p(square[..., None] / shifted)).sum(axis=-1) - square * (1 - beta2)
+    return np.asarray(np.where((share / level).sum() > target, delta, 0.0))
 
 
 def collision_stopping(medium: Medium, mev: npt.ArrayLike, positron: bool = False) -> Float64:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomnode.dose.registry import available, build
+from dicomnode.dose.registry import available, build, settings_class
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, Nuclide, TiaMap
 from dicomnode.physics.kernels import water_kernel
@@ -16,6 +16,17 @@ from dicomnode.physics.nuclides import nuclide
 pytestmark = pytest.mark.parametrize("name", sorted(available()))
 
 LU177 = nuclide("Lu-177")
+
+
+def statistical(engine) -> bool:
+    """True where the result is random and judged by its own sigma."""
+    return "uncertainty" in type(engine).Settings.model_fields
+
+
+def make(name: str):
+    """The engine; those with statistics simulate a stated number of decays, so that this suite is quick."""
+    found = "uncertainty" in settings_class(name).model_fields
+    return build(name, {"decays": 3e5} if found else {})
 
 
 def masses_kg(result, anatomy: Anatomy) -> np.ndarray:
@@ -27,7 +38,7 @@ def masses_kg(result, anatomy: Anatomy) -> np.ndarray:
 
 def test_zero_in_zero_out(name, make_uniform, make_source):
     anatomy = make_uniform()
-    result = build(name).dose(make_source(anatomy, (0, 0, 0), 0.0), anatomy, LU177)
+    result = make(name).dose(make_source(anatomy, (0, 0, 0), 0.0), anatomy, LU177)
     assert not result.gy.any()
     assert not result.sigma_gy.any()
     assert result.balance.emitted_j == result.balance.deposited_j == result.balance.escaped_j == 0.0
@@ -41,20 +52,26 @@ def test_linear_in_the_tia(name, factor, seed):
         DensityMap(grid, np.full(grid.shape_zyx, 1.04, np.float32)), np.ones(grid.shape_zyx, bool)
     )
     one, two = np.random.default_rng(seed).random((2, *grid.shape_zyx)).astype(np.float32)
-    engine = build(name)
-    d_one, d_two, d_sum = (
-        engine.dose(TiaMap(grid, v), anatomy, LU177, seed=seed).gy
+    engine = make(name)
+    r_one, r_two, r_sum = (
+        engine.dose(TiaMap(grid, v), anatomy, LU177, seed=seed)
         for v in (one, two, one * np.float32(factor) + two)
     )
-    expected = d_one * np.float64(factor) + d_two
-    assert np.abs(d_sum - expected).max() <= 2e-6 * expected.max()
+    expected = r_one.gy * np.float64(factor) + r_two.gy
+    if statistical(engine):
+        sigma = np.sqrt((factor * r_one.sigma_gy) ** 2 + r_two.sigma_gy**2 + r_sum.sigma_gy**2)
+        z = (r_sum.gy - expected) / sigma
+        assert abs(z.mean()) < 4 / np.sqrt(z.size) + 0.05
+        assert z.std() < 1.3  # sigma itself is known to 16 % with 20 batches
+        return
+    assert np.abs(r_sum.gy - expected).max() <= 2e-6 * expected.max()
 
 
 @pytest.mark.parametrize("nuclide_name", ["Lu-177", "I-131", "Y-90"])
 def test_energy_in_is_deposited_and_escaped(name, nuclide_name, make_uniform, make_source):
     anatomy = make_uniform(density=1.04)
     tia = make_source(anatomy, (slice(4, 8), 9, slice(3, 12)))
-    result = build(name).dose(tia, anatomy, nuclide(nuclide_name))
+    result = make(name).dose(tia, anatomy, nuclide(nuclide_name))
     balance, energy = result.balance, nuclide(nuclide_name).energy
     emitted = tia.total_mbq_s * 1e6 * (energy.electron_mev + energy.photon_mev) * 1.602176634e-13
     assert balance.emitted_j == pytest.approx(emitted, rel=1e-12)
@@ -71,28 +88,38 @@ def test_air_around_and_gas_within_are_never_hot(name, make_uniform):
     body[:, :3] = False
     grid = Grid(shape, (4.0, 4.0, 4.0))
     anatomy, tia = Anatomy(DensityMap(grid, density), body), TiaMap(grid, np.full(shape, 10.0, np.float32))
-    result = build(name).dose(tia, anatomy, LU177)
+    engine = make(name)
+    result = engine.dose(tia, anatomy, LU177)
     tissue = result.gy[8, 8, 8]
     assert result.gy[~body].max() <= tissue
-    assert result.gy[6, 6, 6] <= 12 * tissue  # local: divided by 0.1 g/cm3 at least, not by 0.0012
-    assert result.sigma_gy[6, 6, 6] >= 0.9 * result.gy[6, 6, 6]
+    # Local: divided by 0.1 g/cm3 at least, not by 0.0012. Transport: 1.2 keV per decay of electrons below
+    # 10 keV stay in the gas, which alone makes 7 times the dose of tissue, and what its betas lose on leaving.
+    assert result.gy[6, 6, 6] <= (25 if statistical(engine) else 12) * tissue
+    if not statistical(engine):  # those that transport know the dose to gas, the others do not
+        assert result.sigma_gy[6, 6, 6] >= 0.9 * result.gy[6, 6, 6]
     balance = result.balance
     assert balance.deposited_j + balance.escaped_j == pytest.approx(balance.emitted_j, rel=1e-5)
 
 
 def test_shift_the_source_shift_the_dose(name, make_uniform, make_source):
     anatomy = make_uniform((15, 15, 15))
-    engine = build(name)
-    one = engine.dose(make_source(anatomy, (5, 6, 7)), anatomy, LU177).gy
-    two = engine.dose(make_source(anatomy, (7, 5, 8)), anatomy, LU177).gy
-    moved = np.roll(one, (2, -1, 1), (0, 1, 2))
+    engine = make(name)
+    r_one = engine.dose(make_source(anatomy, (5, 6, 7)), anatomy, LU177)
+    r_two = engine.dose(make_source(anatomy, (7, 5, 8)), anatomy, LU177)
+    moved = np.roll(r_one.gy, (2, -1, 1), (0, 1, 2))
     inner = (slice(3, 12),) * 3
-    assert np.abs(moved - two)[inner].max() <= 1e-6 * one.max()
+    difference = np.abs(moved - r_two.gy)
+    if statistical(engine):
+        sigma = np.hypot(np.roll(r_one.sigma_gy, (2, -1, 1), (0, 1, 2)), r_two.sigma_gy)
+        assert difference[7, 5, 8] <= 4 * sigma[7, 5, 8]
+        assert (difference[6:9, 4:7, 7:10] <= 4 * sigma[6:9, 4:7, 7:10] + 1e-5 * r_one.gy.max()).all()
+        return
+    assert difference[inner].max() <= 1e-6 * r_one.gy.max()
 
 
 def test_the_mean_survives_a_finer_voxel(name):
     """A ball of 24 mm radius in water at 6 and at 3 mm: its mean dose agrees within 1 % of it."""
-    engine, means = build(name), []
+    engine, means = make(name), []
     coarse = np.indices((14, 14, 14)).astype(float) - 6.5
     ball = (coarse**2).sum(axis=0) <= 16
     for factor, edge in ((1, 6.0), (2, 3.0)):
@@ -106,7 +133,7 @@ def test_the_mean_survives_a_finer_voxel(name):
 def test_same_arguments_and_seed_same_bytes(name, make_uniform, make_source):
     anatomy = make_uniform()
     tia = make_source(anatomy, (slice(3, 9), slice(2, 7), 5))
-    one, two = (build(name).dose(tia, anatomy, LU177, seed=7) for _ in range(2))
+    one, two = (make(name).dose(tia, anatomy, LU177, seed=7) for _ in range(2))
     assert one.gy.tobytes() == two.gy.tobytes()
     assert one.sigma_gy.tobytes() == two.sigma_gy.tobytes()
 
@@ -121,7 +148,7 @@ def test_lung_beside_tissue_goes_the_right_way(name):
     density[:, :, 12:] = 0.26
     grid = Grid(shape, (5.0, 5.0, 5.0))
     anatomy = Anatomy(DensityMap(grid, density), np.ones(shape, bool))
-    engine = build(name)
+    engine = make(name)
     gy = engine.dose(TiaMap(grid, np.full(shape, 10.0, np.float32)), anatomy, LU177).gy
     ratio = gy[6, 6, 20] / gy[6, 6, 3]
     if engine.capability.heterogeneous:
@@ -148,14 +175,16 @@ def test_a_sphere_in_water_has_its_s_value(name, nuclide_name):
     reduction factor of a ball (Berger, MIRD 7). No voxels and no Fourier transform in it. A ball made of
     voxels is blurred by them, in proportion to their size: extrapolated from 4 and 2 mm to none.
     """
-    radius, means, engine = 36.0, [], build(name)
+    radius, means, engine = 36.0, [], make(name)
     for edge, n in ((4.0, 20), (2.0, 40)):
         share = ball_share(radius, edge, n)
         grid = Grid(share.shape, (edge,) * 3)
         anatomy = Anatomy(DensityMap(grid, np.ones(share.shape, np.float32)), np.ones(share.shape, bool))
         result = engine.dose(TiaMap(grid, share.astype(np.float32)), anatomy, nuclide(nuclide_name))
         means.append(float((result.gy * share).sum() / share.sum()))
-    sigma = float((result.sigma_gy * share).sum() / share.sum())
+    # voxels of engines with statistics are independent, those of models are not
+    join = np.sqrt(np.mean(result.sigma_gy[share > 0] ** 2)) if statistical(engine) else None
+    sigma = join or float((result.sigma_gy * share).sum() / share.sum())
     mean = 2 * means[1] - means[0]
     absorbed_mev = 0.0
     for part in water_kernel(nuclide_name).components:
@@ -172,12 +201,12 @@ def test_a_sphere_in_water_has_its_s_value(name, nuclide_name):
 
 def test_sigma_is_never_missing(name, make_uniform, make_source):
     anatomy = make_uniform()
-    result = build(name).dose(make_source(anatomy, (8, 8, 8)), anatomy, LU177)
+    result = make(name).dose(make_source(anatomy, (8, 8, 8)), anatomy, LU177)
     assert (result.sigma_gy[result.gy > 0] > 0).all()
 
 
 def test_bad_input_is_an_error_and_never_a_map(name, make_uniform, make_source):
-    anatomy, engine = make_uniform((4, 4, 4)), build(name)
+    anatomy, engine = make_uniform((4, 4, 4)), make(name)
     with pytest.raises(Inconsistent, match="negative in 1 voxels"):
         engine.dose(make_source(anatomy, (1, 1, 1), -1.0), anatomy, LU177)
     with pytest.raises(Inconsistent, match="NaN"):
@@ -199,7 +228,7 @@ def test_bad_input_is_an_error_and_never_a_map(name, make_uniform, make_source):
 
 
 def test_an_engine_for_some_nuclides_refuses_the_others(name, make_uniform, make_source):
-    engine, anatomy = build(name), make_uniform((4, 4, 4))
+    engine, anatomy = make(name), make_uniform((4, 4, 4))
     unknown = Nuclide("Xx-1", 1.0, LU177.energy, "none")
     if engine.capability.nuclides is None:
         return
@@ -216,4 +245,4 @@ def test_progress_may_interrupt(name, make_uniform, make_source):
 
     anatomy = make_uniform((4, 4, 4))
     with pytest.raises(Stop):
-        build(name).dose(make_source(anatomy, (1, 1, 1)), anatomy, LU177, progress=stop)
+        make(name).dose(make_source(anatomy, (1, 1, 1)), anatomy, LU177, progress=stop)

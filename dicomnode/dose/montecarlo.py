@@ -1,0 +1,138 @@
+"""The engine ``montecarlo``: our own transport of electrons, positrons and photons in the patient's voxels."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
+from dicomnode.dose.inputs import decays, emitted_j, require_inputs, voxel_mass_kg, zero_dose
+from dicomnode.errors import EngineUnavailable, OutOfDomain
+from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, TiaMap
+from dicomnode.physics.anatomy import anatomy_from_density
+from dicomnode.physics.electrons import collision_stopping
+from dicomnode.physics.interactions import Medium, data_digest, medium_of
+from dicomnode.physics.kernels import JOULE_PER_MEV
+from dicomnode.physics.tissues import tissue
+
+try:
+    from dicomnode.montecarlo.settings import TransportSettings
+    from dicomnode.montecarlo.simulate import Deposit, Problem, simulate
+    from dicomnode.montecarlo.source import alpha_mev, members
+except ImportError as error:
+    raise EngineUnavailable(f"the engine montecarlo needs numba: pip install numba ({error})") from error
+
+Float64 = npt.NDArray[np.float64]
+
+WATER = "water"
+RATIO_AT_MEV = 0.1
+"""Energy at which dose to medium becomes dose to water: for tissues the ratio of collision stopping powers
+changes by less than 1 % from 10 keV to 2 MeV (bone 3 %)."""
+HIGHEST_MEV = 10.0
+
+
+class MonteCarlo:
+    """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches."""
+
+    Settings = TransportSettings
+
+    def __init__(self, settings: TransportSettings | None = None) -> None:
+        self.settings = settings or TransportSettings()
+        self.identity = EngineIdentity("montecarlo", "1", {"interactions": data_digest()})
+        self.capability = Capability(
+            nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
+        )
+
+    def dose(
+        self,
+        tia: TiaMap,
+        anatomy: Anatomy,
+        nuclide: Nuclide,
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+    ) -> DoseMap:
+        """Absorbed dose in each voxel of the body; zero outside it.
+
+        Raises
+        ------
+        Inconsistent, OutOfDomain : see ``inputs.require_inputs``; unknown nuclide or tissue
+        Unsupported : ICRP 107 has no spectrum of its own for the nuclide's beta particles
+        """
+        require_inputs(tia, anatomy, nuclide, self.capability)
+        if not tia.mbq_s_per_ml.any():
+            return zero_dose(tia, self.settings.dose_to)
+        progress(0.0, "tables")
+        found = members(nuclide)
+        material, media = self._media(anatomy)
+        problem = Problem(
+            decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found
+        )
+        deposit = simulate(problem, self.settings, seed, progress)
+        return self._dose_map(tia, anatomy, nuclide, problem, deposit, alpha_mev(found))
+
+    def _media(self, anatomy: Anatomy) -> tuple[npt.NDArray[np.integer], tuple[Medium, ...]]:
+        """Materials that occur, each at the mean density of its voxels (for the density effect)."""
+        if anatomy.material is None:
+            anatomy = anatomy_from_density(anatomy.density)
+        assert anatomy.material is not None
+        used, index = np.unique(anatomy.material, return_inverse=True)
+        index = index.reshape(anatomy.material.shape)
+        if len(used) > 255:
+            raise OutOfDomain("number of tissues", len(used), "", "up to 255")
+        sums = np.bincount(index.ravel(), anatomy.density.g_per_cm3.ravel().astype(np.float64))
+        means = sums / np.bincount(index.ravel())
+        names = [anatomy.material_names[n] for n in used]
+        return index, tuple(
+            medium_of(tissue(name), float(mean)) for name, mean in zip(names, means, strict=True)
+        )
+
+    def _dose_map(
+        self,
+        tia: TiaMap,
+        anatomy: Anatomy,
+        nuclide: Nuclide,
+        problem: Problem,
+        deposit: Deposit,
+        alpha_per_decay: float,
+    ) -> DoseMap:
+        """Energy to dose; what is deposited outside the body counts as escaped."""
+        emitted = emitted_j(tia, nuclide)
+        alpha_j = problem.decays * (alpha_per_decay * JOULE_PER_MEV)
+        # The nuclide's own mean energies are the reference; ours are sums over the same tables.
+        scale = JOULE_PER_MEV
+        kg = voxel_mass_kg(anatomy.density.g_per_cm3.astype(np.float64), tia.grid.voxel_ml)
+        joule = np.where(anatomy.body, deposit.mev * scale + alpha_j, 0.0)
+        factor, mass = self._to_water(problem), kg
+        if self.settings.dose_to == WATER:
+            mass = np.full(kg.shape, tia.grid.voxel_ml * 1e-3)
+        per_joule = np.where(anatomy.body, factor / kg, 0.0)
+        gy = joule * per_joule
+        sigma = deposit.sigma_mev * scale * per_joule
+        held = float((gy * mass).sum())
+        alpha = (alpha_j * per_joule).astype(np.float32) if alpha_per_decay > 0 else None
+        return DoseMap(
+            tia.grid,
+            gy.astype(np.float32),
+            sigma.astype(np.float32),
+            EnergyBalance(emitted, held, emitted - held if self._is_water else self._gone(deposit, joule, alpha_j)),
+            self.settings.dose_to,
+            alpha,
+        )
+
+    @property
+    def _is_water(self) -> bool:
+        return self.settings.dose_to == WATER
+
+    def _gone(self, deposit: Deposit, held_j: Float64, alpha_j: Float64) -> float:
+        """Energy that left the grid or lies outside the body, J, by the transport's own count."""
+        everywhere = float(deposit.mev.sum()) * JOULE_PER_MEV + float(alpha_j.sum())
+        return deposit.escaped_mev * JOULE_PER_MEV + everywhere - float(held_j.sum())
+
+    def _to_water(self, problem: Problem) -> Float64:
+        """Dose to water over dose to medium, by voxel."""
+        if not self._is_water:
+            return np.ones(problem.decays.shape)
+        water = collision_stopping(medium_of(tissue(WATER)), [RATIO_AT_MEV])[0]
+        ratio = np.array([water / collision_stopping(m, [RATIO_AT_MEV])[0] for m in problem.media])
+        return np.asarray(ratio[problem.material])
