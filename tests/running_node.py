@@ -206,7 +206,7 @@ class RunningNode:
         with self.house.database.read() as session:
             return trail.verify(session, []).whole
 
-    def wait(self, *states: str, number: int = 0, timeout_s: float = 120.0) -> dict[str, Any]:
+    def wait(self, *states: str, number: int = 0, timeout_s: float = 400.0) -> dict[str, Any]:
         """Until the cycle is in one of ``states``; returns everything about it."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

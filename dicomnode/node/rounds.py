@@ -19,14 +19,15 @@ from sqlalchemy import func, select
 
 from dicomnode.archive.database import ArchiveUnavailable
 from dicomnode.archive.records import AdministrationRow, CycleRow
+from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
 from dicomnode.node import intake, revisions
-from dicomnode.node.cycles import review
+from dicomnode.node.cycles import change, review
 from dicomnode.node.house import House
 from dicomnode.node.housekeeping import Housekeeping
 from dicomnode.node.job import Job
-from dicomnode.node.lifecycle import State
+from dicomnode.node.lifecycle import Happening, State
 from dicomnode.node.workers import Ended, Workers
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,24 @@ class Rounds:
         with self.house.database.read() as session:
             for patient in session.scalars(select(CycleRow.patient_id).distinct()):
                 self.look_again[patient] = now
+        if self._configuration_is_another():
+            self._collect_held_again(now)
+
+    def _configuration_is_another(self) -> bool:
+        """Whether this start's configuration differs from that of the work role's start before."""
+        with self.house.database.read() as session:
+            starts = list(queries.entries(session, queries.Filter(kind="application-started"), limit=20))
+        digests = [
+            e.body["detail"]["config_digest"] for e in starts if e.body["detail"].get("role") == "work"
+        ]
+        return len(digests) > 1 and digests[-1] != digests[-2]
+
+    def _collect_held_again(self, now: datetime) -> None:
+        """A changed configuration may settle what held a cycle; what a person held stays held."""
+        with self.house.database.write() as session:
+            for row in session.scalars(select(CycleRow).where(CycleRow.state == State.HELD)):
+                if not row.reasons.startswith('["held by '):
+                    change(session, row, Happening.DATA_CHANGED, [], self.house.config.node.name, now)
 
     def _take_up_abandoned(self, now: datetime) -> None:
         """Cycles that SQL calls computing and that no worker computes: the node stopped, or the database
