@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from dicomnode.archive.database import ArchiveUnavailable
-from dicomnode.archive.records import AdministrationRow, CycleRow, Instance
+from dicomnode.archive.records import AdministrationRow, CycleRow
 from dicomnode.audit.checkpoints import checkpoint
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
@@ -177,8 +177,7 @@ class Rounds:
                 for patient in session.scalars(told.distinct()):
                     self.look_again[patient] = now
                 self.last_administration = newest
-            waiting = select(func.min(Instance.received_at)).where(Instance.state == "RECEIVED")
-            known_until = session.scalar(waiting) or now
+            known_until = intake.oldest_unparsed(session) or now
         for patient in [p for p, at in self.look_again.items() if at <= now]:
             with self.house.database.write() as session:
                 again = review(session, patient, self.house.config, now, self.open_since, known_until)
