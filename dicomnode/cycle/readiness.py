@@ -25,17 +25,19 @@ def readiness(
     *,
     released: bool = False,
     open_since: datetime | None = None,
+    known_until: datetime | None = None,
 ) -> Readiness:
     """A cycle is complete when every series is quiet and either the expected number of time points is
     there, or nothing new has come for ``cycle_quiet_h``, or a person released it.
 
     A series is not quiet because nobody could send: its silence counts from ``open_since``, when the node
     began to take objects (again), so that a series cut in two by an outage is not computed from its first
-    half.
+    half. Nor is it known to be quiet while objects wait to be read: ``known_until`` is when the oldest of
+    those came.
     """
     last = max((s.last_received_at for s in plan.series()), default=now)
     quiet_at = max(last, open_since or last) + timedelta(seconds=settings.series_quiet_s)
-    if now < quiet_at:
+    if min(now, known_until or now) < quiet_at:
         return Readiness(False, ("images are still arriving",), quiet_at)
     have, want = len(plan.time_points), settings.expected_time_points
     if have >= want or released:

@@ -45,11 +45,16 @@ NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:0
 
 
 def review(
-    session: Session, patient_id: str, config: Config, now: datetime, open_since: datetime | None = None
+    session: Session,
+    patient_id: str,
+    config: Config,
+    now: datetime,
+    open_since: datetime | None = None,
+    known_until: datetime | None = None,
 ) -> datetime | None:
     """Bring the cycles of one patient up to date. Returns when time alone may change something.
 
-    ``open_since``: when the node last began to be able to store; silence before it says nothing.
+    ``open_since``, ``known_until``: the span in which silence says something, see ``readiness``.
     """
     series, known, gathering = _gathered(session, patient_id, config)
     again: list[datetime] = []
@@ -59,7 +64,7 @@ def review(
         taken.add(row.id)
         doubts = [*plan.findings, *_doubts(session, plan, config)]
         doubts += [f for f in known.findings if _concerns(f, plan)]
-        look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since)
+        look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since, known_until)
         if look is not None:
             again.append(look)
     _mark_series(session, series, gathering, config.node.name)
@@ -179,6 +184,7 @@ def _bring_up_to_date(
     config: Config,
     now: datetime,
     open_since: datetime | None,
+    known_until: datetime | None,
 ) -> datetime | None:
     """Rows, findings and state of one cycle; when to look again if time alone may change it."""
     _write_time_points(session, row, plan, config.node.name, now)
@@ -189,7 +195,14 @@ def _bring_up_to_date(
         _write_findings(session, row, doubts, now)
     if State(row.state) is not State.COLLECTING:
         return None
-    ready = readiness(plan, now, config.cycle, released=bool(row.released_by), open_since=open_since)
+    ready = readiness(
+        plan,
+        now,
+        config.cycle,
+        released=bool(row.released_by),
+        open_since=open_since,
+        known_until=known_until,
+    )
     quiet = ready.ready or ready.reasons != ("images are still arriving",)
     accepted = {tuple(a) for a in json.loads(row.accepted)}
     holds = [f for f in doubts if f.severity is Severity.HOLD and (f.rule, f.subject) not in accepted]

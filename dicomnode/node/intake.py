@@ -14,7 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import AdministrationRow, Instance, Series
@@ -66,6 +66,11 @@ def unparsed(session: Session, limit: int, besides: Iterable[int]) -> list[tuple
     if skip:
         query = query.where(Instance.id.not_in(skip))
     return [(i, d) for i, d in session.execute(query.order_by(Instance.id).limit(limit))]
+
+
+def oldest_unparsed(session: Session) -> datetime | None:
+    """When the oldest instance came that is not indexed yet."""
+    return session.scalar(select(func.min(Instance.received_at)).where(Instance.state == "RECEIVED"))
 
 
 def record(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) -> set[str]:

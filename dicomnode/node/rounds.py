@@ -195,9 +195,10 @@ class Rounds:
                 for patient in session.scalars(told.distinct()):
                     self.look_again[patient] = now
                 self.last_administration = newest
+            known_until = intake.oldest_unparsed(session) or now
         for patient in [p for p, at in self.look_again.items() if at <= now]:
             with self.house.database.write() as session:
-                again = review(session, patient, self.house.config, now, self.open_since)
+                again = review(session, patient, self.house.config, now, self.open_since, known_until)
             if self.house.pseudonym_key:
                 log.debug("reviewed %s", pseudonym(patient, self.house.pseudonym_key))
             del self.look_again[patient]

@@ -18,7 +18,9 @@ from typing import Any
 import psutil
 from pydicom import Dataset
 from pynetdicom import AE, evt
+from sqlalchemy import func, select
 
+from dicomnode.archive.records import EventRow
 from dicomnode.config import load
 from dicomnode.node.facts import cycle_facts, cycle_rows
 from dicomnode.node.house import House, open_house
@@ -255,11 +257,14 @@ class Stand:
             return dict(json.load(error))
 
     def pids(self) -> dict[str, int]:
-        """Process of each role, once all run."""
+        """Process of each role, once all have begun their work."""
         deadline = time.monotonic() + 60
         while True:
             found = {name: self.role(name) for name in ("receive", "work", "deliver")}
-            if all(found.values()):
+            with self.house.database.read() as session:
+                started = select(func.count()).where(EventRow.kind == "application-started")
+                begun = int(session.scalar(started) or 0)
+            if all(found.values()) and begun >= 3:
                 return {name: process.pid for name, process in found.items() if process is not None}
             assert time.monotonic() < deadline, found
             time.sleep(0.1)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 SEED = int(os.environ.get("DICOMNODE_FAULT_SEED", "20260302"))
-ROUNDS = int(os.environ.get("DICOMNODE_FAULT_ROUNDS", "160"))
+ROUNDS = int(os.environ.get("DICOMNODE_FAULT_ROUNDS", "208"))
 
 
 def rounds_of(
@@ -61,7 +61,7 @@ def report(figures: dict[str, Any], folder: Path) -> None:
 def test_a_few_kills_lose_nothing(
     new_stand: Any, new_pacs: Any, stands: Any, tiny: Any, rounds_: Any
 ) -> None:
-    pacs = new_pacs(delay_s=0.1)
+    pacs = new_pacs(delay_s=0.4)
     stand = new_stand(stands.peer("pacs", pacs.port))
     figures = rounds_of(rounds_, stand, pacs, tiny, SEED, 5, senders=1, longest_s=3.0)
     assert figures["objects at the PACS"] >= 2
@@ -79,8 +79,8 @@ def test_many_kills_lose_nothing(
     request: pytest.FixtureRequest,
 ) -> None:
     url = request.getfixturevalue("postgresql").new_database() if archive == "postgresql" else ""
-    rounds = ROUNDS if archive == "sqlite" else ROUNDS // 3
-    pacs = new_pacs(delay_s=0.15)
+    rounds = ROUNDS * 3 // 4 if archive == "sqlite" else ROUNDS // 4
+    pacs = new_pacs(delay_s=0.4)
     stand = new_stand(stands.peer("pacs", pacs.port), archive=f'database_url = "{url}"')
     figures = rounds_of(rounds_, stand, pacs, tiny, SEED, rounds)
     report({"archive": archive, **figures}, stand.folder)
