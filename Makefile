@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install test check format clean
+.PHONY: install test check format clean compare-study
 
 # Everything that `make test` needs, pinned.
 install: $(VENV)/.installed
@@ -25,6 +25,10 @@ check: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
+compare-study: install
+	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

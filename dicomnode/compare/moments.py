@@ -141,7 +141,8 @@ def covariance_of_mean(noise: BatchNoise) -> Float:
 def dispersion_of(noise: BatchNoise, variance: Float) -> float:
     """Over-dispersion: median over moments of (variance from batches / variance from voxels).
 
-    1 where every decay touches one voxel; 4.4 was found where it touches six. ``variance`` is that of the
+    Above 1 where a decay touches several voxels (4.4 was found for six); below 1 where it touches one and
+    their number was fixed, for what one voxel gets more, others get less. ``variance`` is that of the
     whole map, Gy2.
     """
     independent = np.diag(gram(np.ascontiguousarray(cut(variance, noise.box_zyx)), noise.degree))
