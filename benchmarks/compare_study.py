@@ -385,7 +385,7 @@ def _markdown(results: list[dict[str, Any]]) -> str:
             f"References: {r['source']}; {r['draws']} per case. Noise of the hottest region "
             f"{100 * r['noise']:.2g} %, "
             f"dispersion {r['dispersion']:.2f}. Power at 5 % false alarms against a null with 1 % smooth "
-            "error; the column exact is the rate for a map without any error; the last are the mean value for "
+            "error; the column exact is the rate for a map without any error; the last are the mean for "
             "an exact map, and CPU time.", "",
             "| measure | exact | " + " | ".join(FAULTS) + " | floor | ms |",
             "|" + "---|" * (len(FAULTS) + 4),
@@ -430,6 +430,20 @@ def _figures(results: list[dict[str, Any]], folder: Path) -> None:
         figure.savefig(folder / f"compare-power-{phantom}-{nuclide}.png", dpi=90)
 
 
+def _example(source: Any, folder: Path) -> None:
+    """The one-page picture of a verdict: a lesion of 2 mL is missing, 1e6 decays."""
+    from dicomnode.compare.picture import picture_png
+
+    phantom = PHANTOMS[0]
+    reference = source.run(phantom, "Lu-177", 10**6, 0)
+    evaluated = source.truth(phantom, "Lu-177", FAULTS["no lesion 2 mL"])
+    scale = 10.0 / float(reference.gy.max())  # Gy of a treatment rather than of one decay
+    shown = replace(reference, gy=reference.gy * scale, sigma_gy=reference.sigma_gy * scale, noise=None)
+    pair = paired(_map(evaluated * scale), shown, body=phantom.body, regions=phantom.regions, decays=1e6)
+    folder.mkdir(exist_ok=True)
+    (folder / "compare-verdict.png").write_bytes(picture_png(pair, verdict(pair), dpi=80))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", help="A registered engine instead of the synthetic tracks.")
@@ -440,6 +454,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     given = parser.parse_args()
     source = Engine(given.engine) if given.engine else Tracks()
+    _example(source, given.out / "figures")
     results: list[dict[str, Any]] = []
     pairs = [(p, n) for n in given.nuclides for p in PHANTOMS if p.name in given.phantoms]
     # Every phantom and nuclide is met early, so that a run that is cut short still compares them.
