@@ -447,7 +447,7 @@ def _example(source: Any, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", help="A registered engine instead of the synthetic tracks.")
-    parser.add_argument("--decays", type=float, nargs="+", default=[1e5, 1e6, 1e7])
+    parser.add_argument("--decays", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7])
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--nuclides", nargs="+", default=list(NUCLIDES))
     parser.add_argument("--phantoms", nargs="+", default=[p.name for p in PHANTOMS])

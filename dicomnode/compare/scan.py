@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, sqrt
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
 from dicomnode.compare.measure import Measure, two_sided
+from dicomnode.compare.moments import cut
 from dicomnode.compare.pair import Float, Pair
 from dicomnode.errors import OutOfDomain
 
@@ -62,6 +64,21 @@ def smoothed_z(pair: Pair, scale_mm: float, tolerance: float = 0.0) -> Float:
     """
     if not pair.noisy and tolerance <= 0:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive, or give a tolerance")
+    z = np.zeros(pair.grid.shape_zyx)
+    cut(z, pair.box_zyx())[...] = _box_z(_cropped(pair), scale_mm, tolerance)
+    return z
+
+
+def _cropped(pair: Pair) -> Pair:
+    """The same pair on the body's box; its grid is left as it is, for only the spacing is read."""
+    box = pair.box_zyx()
+    return replace(
+        pair, evaluated=cut(pair.evaluated, box), reference=cut(pair.reference, box),
+        variance=cut(pair.variance, box), body=cut(pair.body, box),
+    )  # fmt: skip
+
+
+def _box_z(pair: Pair, scale_mm: float, tolerance: float) -> Float:
     kernels = [_kernel(scale_mm / h) for h in pair.spacing_zyx] if scale_mm > 0 else []
     mine, theirs = (_smooth(np.where(pair.body, m, 0.0), kernels) for m in (pair.evaluated, pair.reference))
     variance = _smooth(trusted_variance(pair), [k * k for k in kernels])
