@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate check format bench clean
+.PHONY: venv install demo test test-long faults test-gate check format bench compare-study clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -73,6 +73,9 @@ format: install
 # Ratios against named peers, measured in one run.
 bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+# Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
+compare-study: install
+	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache

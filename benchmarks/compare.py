@@ -103,9 +103,11 @@ def gamma(pair: Any, label: str) -> None:
         1,
     )
     off = float(np.nanmax(np.abs(mine - theirs)))
-    report(f"gamma 3 %/3 mm, {label}", wall, cpu, f"passing {100 * np.mean(mine[~np.isnan(mine)] <= 1):.1f} %")
+    report(
+        f"gamma 3 %/3 mm, {label}", wall, cpu, f"passing {100 * np.mean(mine[~np.isnan(mine)] <= 1):.1f} %"
+    )
     report("  pymedphys", peer_wall, peer_cpu,
-           f"ratio wall {peer_wall / wall:.1f}, CPU {peer_cpu / cpu:.1f}; largest difference {off:.1e}")  # fmt: skip
+           f"ratio wall {peer_wall / wall:.1f}, CPU {peer_cpu / cpu:.1f}; off by {off:.1e}")  # fmt: skip
 
 
 def transport(n: int = 12) -> None:

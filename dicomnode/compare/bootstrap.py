@@ -24,7 +24,7 @@ def null_values(measure: Callable[[Pair], float], pair: Pair, draws: int, seed: 
     """Values of ``measure`` for the evaluated map against itself with noise; empty for ``draws=0``.
 
     The noise is Gaussian and independent between voxels: voxel by voxel it has the stated variance, and
-    over-dispersion of sums (``pair.dispersion``) is not reproduced. Same seed, same values.
+    over-dispersion of sums (``pair.widening``) is not reproduced. Same seed, same values.
     """
     rng = generator(seed)
     sigma = np.sqrt(pair.variance)

@@ -58,7 +58,7 @@ def sanity_gate(pair: Pair, settings: VerdictSettings, kind: Mass) -> Gate:
     weights = pair.weights(kind)
     total = float((pair.reference * weights).sum())
     off = float((pair.evaluated * weights).sum()) / total - 1.0
-    sigma = sqrt(pair.dispersion * float((pair.variance * weights**2).sum())) / total
+    sigma = sqrt(pair.widening * float((pair.variance * weights**2).sum())) / total
     limit = settings.total_share + 3.0 * sigma
     state = State.PASS if abs(off) <= limit else State.FAIL
     words = f"total {kind} {100 * off:+.2f} +- {100 * sigma:.2f} % (limit {100 * limit:.2f} %)"

@@ -8,6 +8,7 @@ and its covariance is known exactly from the voxel variances.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import BatchNoise
 
 Float = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -50,7 +52,7 @@ def exponents(degree: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def cut(values: Float, box: Box) -> Float:
+def cut(values: npt.NDArray[Scalar], box: Box) -> npt.NDArray[Scalar]:
     """The values inside a box, as a view."""
     (z0, z1), (y0, y1), (x0, x1) = box
     return values[z0:z1, y0:y1, x0:x1]
@@ -120,7 +122,10 @@ def batch_noise(
     decays : of each batch
     """
     found = np.array(
-        [moments(np.ascontiguousarray(cut(m, box), dtype=np.float64), degree) for m in batch_maps_gy]
+        [
+            moments(np.ascontiguousarray(cut(np.asarray(m, dtype=np.float64), box)), degree)
+            for m in batch_maps_gy
+        ]
     )
     return BatchNoise(box, degree, np.asarray(decays, dtype=np.float64), found)
 
@@ -141,7 +146,8 @@ def covariance_of_mean(noise: BatchNoise) -> Float:
 def dispersion_of(noise: BatchNoise, variance: Float) -> float:
     """Over-dispersion: median over moments of (variance from batches / variance from voxels).
 
-    1 where every decay touches one voxel; 4.4 was found where it touches six. ``variance`` is that of the
+    Above 1 where a decay touches several voxels (4.4 was found for six); below 1 where it touches one and
+    their number was fixed, for what one voxel gets more, others get less. ``variance`` is that of the
     whole map, Gy2.
     """
     independent = np.diag(gram(np.ascontiguousarray(cut(variance, noise.box_zyx)), noise.degree))

@@ -81,7 +81,7 @@ def _region_error(name: str, mask: Bool, pair: Pair, tolerance: float) -> Region
             inf if pair.evaluated[mask].any() else 0.0, inf, float("nan"), tolerance, State.UNDECIDED, inf,
         )  # fmt: skip
     off = float((pair.evaluated[mask] - pair.reference[mask]).sum())
-    error, sigma = off / total, sqrt(pair.dispersion * float(pair.variance[mask].sum())) / total
+    error, sigma = off / total, sqrt(pair.widening * float(pair.variance[mask].sum())) / total
     state, more = decided(abs(error), sigma, tolerance)
     z = error / sigma if sigma else float("nan")
     return RegionError(

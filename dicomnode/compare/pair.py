@@ -65,6 +65,11 @@ class Pair:
         return z, y, x
 
     @property
+    def widening(self) -> float:
+        """The dispersion where it widens, else 1: for regions and places, which hold part of the dose."""
+        return max(1.0, self.dispersion)
+
+    @property
     def noisy(self) -> bool:
         """Whether any noise is stated in the body."""
         return bool(self.variance[self.body].any())
@@ -149,7 +154,7 @@ def paired(
     )  # fmt: skip
     if dispersion is not None or noise is None:
         return _checked_dispersion(pair)
-    return _checked_dispersion(replace(pair, dispersion=max(1.0, dispersion_of(noise, variance))))
+    return _checked_dispersion(replace(pair, dispersion=dispersion_of(noise, variance)))
 
 
 def _require_grid(name: str, found: Grid, grid: Grid) -> None:

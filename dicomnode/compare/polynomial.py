@@ -200,7 +200,7 @@ def certified_shift(pair: Pair, *, degree: int = 4, kind: Mass = "dose", seed: i
     if not pair.noisy:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive; without noise take polynomial_w1")
     box, weights = pair.box_zyx(), pair.weights(kind)
-    spare = generator(seed).standard_normal(pair.variance.shape) * np.sqrt(pair.dispersion * pair.variance)
+    spare = generator(seed).standard_normal(pair.variance.shape) * np.sqrt(pair.widening * pair.variance)
     p, first, second = (
         np.ascontiguousarray(cut(m * weights, box))
         for m in (pair.evaluated, pair.reference + spare, pair.reference - spare)
@@ -211,7 +211,7 @@ def certified_shift(pair: Pair, *, degree: int = 4, kind: Mass = "dose", seed: i
     total = float(second.sum())
     mean = float((f * second).sum()) / total
     value = float((f * p).sum() / p.sum()) - mean
-    variance = 2.0 * pair.dispersion * cut(pair.variance * weights**2, box)
+    variance = 2.0 * pair.widening * cut(pair.variance * weights**2, box)
     sigma = sqrt(float((variance * np.square(f - mean)).sum())) / total
     bound = max(0.0, value - ONE_SIDED_95 * sigma)
     words = (

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, sqrt
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
 from dicomnode.compare.measure import Measure, two_sided
+from dicomnode.compare.moments import cut
 from dicomnode.compare.pair import Float, Pair
 from dicomnode.errors import OutOfDomain
 
 SCALES_MM = (0.0, 4.0, 8.0)
 """Standard deviations of the smoothing; 0 is voxel by voxel. Validated scales of the frozen threshold."""
 TRUNCATE = 3.0
-NOISE_FLOOR = 1e-3
-"""A voxel's sd is taken as at least this share of the hot level's, so that a voxel that no decay reached
-is not compared with a noise of zero."""
+LEAST_SHARE = 1e-3
+"""Dose below this share of the hot level is taken as this share: nothing there matters to a patient."""
+FEW = 100.0
+"""Below this many effective histories (dose^2 / variance) a voxel's own variance is not trusted: it is low
+just where the dose happens to be low. A right map of 1e6 decays then shows 100 sd."""
+POOL_MM = 8.0
+"""Over this distance (sd of a Gaussian) variance per dose is pooled for such voxels."""
 
 
 def scan(pair: Pair, *, tolerance: float = 0.0, scales_mm: Sequence[float] = SCALES_MM) -> Measure:
-    """max over the body and the scales of abs(G*D) / sqrt(phi G^2*V + (tolerance G*R)^2).
+    """Largest abs(z) over the body and the scales, see :func:`smoothed_z`.
 
-    p is Bonferroni's over voxels and scales, from the Gaussian tail: conservative where smoothing makes
-    neighbours alike, too bold where fewer than about ten decays reach a voxel. The dispersion phi is of sums
-    over neighbours: at scale 0 it is 1. ``detail`` gives the place (patient x, y, z, mm), the scale and the
+    p is Bonferroni's over voxels and scales, conservative where smoothing makes neighbours alike.
+    ``detail`` gives the place (patient x, y, z, mm), the scale and the
     mean relative difference there. Raises OutOfDomain where neither noise nor tolerance is given.
     """
     best, where, scale, sums = 0.0, (0, 0, 0), 0.0, 0
@@ -50,19 +55,56 @@ def scan(pair: Pair, *, tolerance: float = 0.0, scales_mm: Sequence[float] = SCA
 
 
 def smoothed_z(pair: Pair, scale_mm: float, tolerance: float = 0.0) -> Float:
-    """Map of the smoothed difference in standard deviations; zero outside the body."""
+    """Map of the smoothed difference in standard deviations; zero outside the body.
+
+    z is the smaller of (P - R) / s, with s^2 = phi G^2*V + (tolerance P)^2, and the signed root of the
+    Poisson deviance for P / k and R / k counts of size k = s^2 / P: the number of histories is Poisson, and
+    where few reach a place its tail is far heavier than the Gaussian one. P and R are the smoothed maps,
+    not below ``LEAST_SHARE``. The dispersion phi is of sums over neighbours: at scale 0 it is 1.
+    """
     if not pair.noisy and tolerance <= 0:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive, or give a tolerance")
-    floor = (NOISE_FLOOR * pair.relative_noise * pair.hot_gy) ** 2
-    variance = np.where(pair.body, np.maximum(pair.variance, floor), 0.0)
-    difference, reference = pair.difference, np.where(pair.body, pair.reference, 0.0)
-    if scale_mm > 0:
-        kernels = [_kernel(scale_mm / h) for h in pair.spacing_zyx]
-        difference = _smooth(difference, kernels)
-        variance = pair.dispersion * _smooth(variance, [k * k for k in kernels])
-        reference = _smooth(reference, kernels) if tolerance > 0 else reference
-    total = variance + (tolerance * reference) ** 2
-    return np.where(pair.body & (total > 0), difference / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
+    z = np.zeros(pair.grid.shape_zyx)
+    cut(z, pair.box_zyx())[...] = _box_z(_cropped(pair), scale_mm, tolerance)
+    return z
+
+
+def _cropped(pair: Pair) -> Pair:
+    """The same pair on the body's box; its grid is left as it is, for only the spacing is read."""
+    box = pair.box_zyx()
+    return replace(
+        pair, evaluated=cut(pair.evaluated, box), reference=cut(pair.reference, box),
+        variance=cut(pair.variance, box), body=cut(pair.body, box),
+    )  # fmt: skip
+
+
+def _box_z(pair: Pair, scale_mm: float, tolerance: float) -> Float:
+    kernels = [_kernel(scale_mm / h) for h in pair.spacing_zyx] if scale_mm > 0 else []
+    mine, theirs = (_smooth(np.where(pair.body, m, 0.0), kernels) for m in (pair.evaluated, pair.reference))
+    variance = _smooth(trusted_variance(pair), [k * k for k in kernels])
+    least = LEAST_SHARE * pair.hot_gy
+    mine, theirs = np.maximum(mine, least), np.maximum(theirs, least)
+    total = (pair.widening if scale_mm > 0 else 1.0) * variance + (tolerance * mine) ** 2
+    usable = pair.body & (total > 0)
+    size = np.where(usable, total, 1.0)
+    plain = (mine - theirs) / np.sqrt(size)
+    deviance = np.maximum(0.0, theirs * np.log(theirs / mine) - (theirs - mine))
+    root = np.sqrt(2.0 * mine / size * deviance)
+    return np.where(usable, np.sign(plain) * np.minimum(np.abs(plain), root), 0.0)
+
+
+def trusted_variance(pair: Pair) -> Float:
+    """Variance of each voxel, Gy2, zero outside the body; pooled where few histories made it."""
+    variance = np.where(pair.body, pair.variance, 0.0)
+    reference = np.where(pair.body, np.maximum(pair.reference, 0.0), 0.0)
+    few = pair.body & (np.square(reference) < FEW * variance) | (variance <= 0)
+    if not few.any():
+        return variance
+    kernels = [_kernel(POOL_MM / h) for h in pair.spacing_zyx]
+    dose = np.maximum(_smooth(reference, kernels), np.finfo(float).tiny)
+    per_dose = _smooth(variance, kernels) / dose
+    level = np.maximum(pair.evaluated, LEAST_SHARE * pair.hot_gy)
+    return np.where(pair.body, np.where(few, np.maximum(variance, per_dose * level), variance), 0.0)
 
 
 def _kernel(sigma_voxels: float) -> Float:

@@ -21,7 +21,7 @@ def mean_absolute_error(pair: Pair) -> Measure:
     value = float(np.abs(pair.difference[pair.body]).mean())
     sigma2 = pair.variance[pair.body]
     expected = float(np.sqrt(2.0 / pi * sigma2).mean())
-    spread = sqrt(pair.dispersion * (1.0 - 2.0 / pi) * float(sigma2.sum())) / sigma2.size
+    spread = sqrt(pair.widening * (1.0 - 2.0 / pi) * float(sigma2.sum())) / sigma2.size
     return _against_noise("mae", value, "Gy", expected, spread, pair, "mean absolute difference")
 
 
@@ -71,7 +71,7 @@ def debiased_squared_error(pair: Pair) -> Measure:
 
 def _squares(pair: Pair) -> tuple[float, float]:
     sigma2 = pair.variance[pair.body]
-    return float(sigma2.mean()), sqrt(2.0 * pair.dispersion * float(np.square(sigma2).sum())) / sigma2.size
+    return float(sigma2.mean()), sqrt(2.0 * pair.widening * float(np.square(sigma2).sum())) / sigma2.size
 
 
 def _against_noise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dicomnode.compare import paired
 from dicomnode.compare.dvh import dose_at_volume, dvh_differences, dvh_distance, volume_at_dose
 from dicomnode.compare.organs import State, decided, region_errors, worst_region
 from dicomnode.compare.scan import scan, smoothed_z
@@ -113,15 +114,29 @@ def test_dvh_differences_name_d2_d50_d98_and_v(phantom, pairing) -> None:
 def test_the_scan_finds_the_missing_lesion_and_says_where(phantom, pairing) -> None:
     found = scan(pairing(phantom.dose(without="lesion"), noise=0.3), tolerance=0.01)
     place = np.array([found.detail[k] for k in ("z_mm", "y_mm", "x_mm")]) - 31 / 2 * 4.0
-    assert np.linalg.norm(place - np.array([28.0, 12.0, 26.0])) < 8.0
+    assert np.linalg.norm(place - np.array([28.0, 12.0, 26.0])) < 12.0  # radius 7, blurred by 6
     assert found.p_value < 1e-4
     assert "too little dose" in found.sentence
+
+
+def test_a_right_map_does_not_alarm_where_few_histories_reach(phantom) -> None:
+    """Counts as Monte Carlo has them: Poisson, with the variance estimated from the same counts, so that a
+    voxel without a hit claims to have no noise. Taken at its word it is hundreds of sd off."""
+    truth = phantom.dose()
+    worst = []
+    for seed in range(8):
+        counts = np.random.default_rng(seed).poisson(truth * 3.0)
+        pair = paired(phantom.map(truth), phantom.map(counts / 3.0, np.sqrt(counts) / 3.0), body=phantom.body)
+        worst.append(scan(pair).p_value)
+        naive = (truth - counts / 3.0) / np.maximum(np.sqrt(counts) / 3.0, 1e-4)
+        assert np.abs(naive[phantom.body]).max() > 100
+    assert min(worst) > 0.01
 
 
 @pytest.mark.parametrize("scale_mm", [0.0, 4.0, 8.0])
 def test_smoothed_z_has_unit_variance_under_noise(phantom, pairing, scale_mm) -> None:
     z = [smoothed_z(pairing(phantom.dose(), noise=0.1, seed=s), scale_mm)[phantom.body] for s in range(6)]
-    assert np.std(z) == pytest.approx(1.0, abs=0.05)
+    assert 0.92 < np.std(z) < 1.05  # voxels with few histories are pooled, on the safe side
 
 
 def test_the_scan_seldom_alarms_under_noise(phantom, pairing) -> None:
