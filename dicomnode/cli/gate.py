@@ -98,8 +98,8 @@ def _download(python: str) -> str:
     status = subprocess.run([found.python, "-c", DOWNLOAD], env=environment, check=False).returncode
     if status:
         raise EngineUnavailable(
-            f"the download failed (status {status}). Without access to cern.ch, copy the twelve folders from a "
-            f"machine that has them and run `dicomnode gate setup --data FOLDER`"
+            f"the download failed (status {status}). Without access to cern.ch, copy the twelve folders "
+            f"from a machine that has them and run `dicomnode gate setup --data FOLDER`"
         )
     require_data(found, "G4EmStandardPhysics_option3", ELEMENTS)
     return f"Geant4 data in {found.data}"

@@ -91,7 +91,7 @@ def test_tiles_change_nothing(kernel_of):
 
 
 def test_uniform_water_gives_what_single_vsv_gives(make_uniform, make_source):
-    """At 1.00 g/cm3 the medium is Schneider's tissue there: its electrons per mass are 0.4 % below water's."""
+    """At 1.00 g/cm3 the medium is Schneider's tissue there: 0.4 % fewer electrons per mass."""
     anatomy = make_uniform((20, 20, 20))
     tia = make_source(anatomy, (slice(6, 14),) * 3)
     one, two = (build(name).dose(tia, anatomy, nuclide("Lu-177")).gy for name in ("vsv", "multi-vsv"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from itertools import count
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_elements_and_lists_need_their_own_files(data):
 
 
 def test_no_data_folder_at_all(tmp_path):
-    with pytest.raises(EngineUnavailable, match="does not exist. Run `dicomnode gate setup`"):
+    with pytest.raises(EngineUnavailable, match=r"does not exist\. Run `dicomnode gate setup`"):
         require_data(installed(tmp_path / "none"), OPTION3, ["H"])
 
 
@@ -114,14 +115,10 @@ def test_a_python_without_opengate_is_told_what_to_install(tmp_path):
 
 
 def test_looking_for_opengate_does_not_import_it():
-    find_result = None
-    try:
-        find_result = find()
-    except EngineUnavailable:
-        pass
+    with contextlib.suppress(EngineUnavailable):
+        find()
     assert "opengate" not in sys.modules
     assert "opengate_core" not in sys.modules
-    assert find_result is None or find_result.opengate
 
 
 def test_setup_refuses_a_folder_that_is_not_complete(tmp_path, data):
@@ -133,7 +130,7 @@ def test_setup_refuses_a_folder_that_is_not_complete(tmp_path, data):
 
 
 def test_177lu_is_emitted_as_icru_has_it_without_lines_too_weak_to_travel():
-    """EGSnrc's README (ICRP 107): electrons 147.98 keV, photons 35.10 keV; the X-ray list has a line of 19 eV."""
+    """ICRP 107: electrons 147.98 keV, photons 35.10 keV; among the X-rays a line of 19 eV."""
     found = emitted(nuclide("Lu-177"))
     electron, photon = found.components
     assert [one.particle for one in found.components] == ["e-", "gamma"]
@@ -203,7 +200,7 @@ def test_densities_stay_those_of_the_patient():
     names = ("lung_icru44", "soft_tissue_icru44", "bone_cortical_icru44")
     material = np.array([[[0, 0, 1, 2]]], np.uint16)
     label, found = materials_of(Anatomy(DensityMap(grid, density), density > 0, material, names), 0.02)
-    assert [round(one.g_per_cm3, 4) for one in found] == [0.2600, 1.04, 1.92] or len(found) == 3
+    assert [one.g_per_cm3 for one in found] == pytest.approx([0.26005, 1.04, 1.92], rel=1e-6)
     assert label[0, 0, 0] == label[0, 0, 1]
     assert found[label[0, 0, 0]].composition.name == "lung_icru44"
     assert found[label[0, 0, 3]].mean_excitation_ev == pytest.approx(112.0, rel=0.02)  # NIST, ICRU 44 bone
