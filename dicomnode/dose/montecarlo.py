@@ -65,9 +65,7 @@ class MonteCarlo:
         progress(0.0, "tables")
         found = members(nuclide)
         material, media = self._media(anatomy)
-        problem = Problem(
-            decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found
-        )
+        problem = Problem(decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found)
         deposit = simulate(problem, self.settings, seed, progress)
         return self._dose_map(tia, anatomy, nuclide, problem, deposit, alpha_mev(found))
 
@@ -115,7 +113,9 @@ class MonteCarlo:
             tia.grid,
             gy.astype(np.float32),
             sigma.astype(np.float32),
-            EnergyBalance(emitted, held, emitted - held if self._is_water else self._gone(deposit, joule, alpha_j)),
+            EnergyBalance(
+                emitted, held, emitted - held if self._is_water else self._gone(deposit, joule, alpha_j)
+            ),
             self.settings.dose_to,
             alpha,
         )

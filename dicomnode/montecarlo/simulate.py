@@ -23,7 +23,14 @@ from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo import cpu
 from dicomnode.montecarlo.photon import REST
 from dicomnode.montecarlo.settings import TransportSettings
-from dicomnode.montecarlo.source import Allotment, Component, Member, allot, electron_component, photon_component
+from dicomnode.montecarlo.source import (
+    Allotment,
+    Component,
+    Member,
+    allot,
+    electron_component,
+    photon_component,
+)
 from dicomnode.montecarlo.world import World, make_world
 from dicomnode.physics.electrons import csda_range
 from dicomnode.physics.interactions import Medium

@@ -80,9 +80,7 @@ class ElectronTables(NamedTuple):
     brems: Float64
 
 
-def electron_tables(
-    medium: Medium, cuts: Cuts, highest_mev: float, positron: bool = False
-) -> ElectronTables:
+def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bool = False) -> ElectronTables:
     """Tables of the walk of an electron: energy, range, mean free paths by lethargy."""
     fine = np.geomspace(cuts.electron, highest_mev, 4000)[::-1]
     collision = electrons.collision_stopping(medium, fine[::20], positron)

@@ -113,8 +113,7 @@ LEVEL_BINS = 96
 def quantile_nodes() -> Float64:
     """u at the nodes of ``angle_tables``."""
     pieces = [
-        np.linspace(low, high, LEVEL_BINS + 1)[:-1]
-        for low, high in zip(LEVELS[:-1], LEVELS[1:], strict=True)
+        np.linspace(low, high, LEVEL_BINS + 1)[:-1] for low, high in zip(LEVELS[:-1], LEVELS[1:], strict=True)
     ]
     return np.concatenate([*pieces, [1.0]])
 

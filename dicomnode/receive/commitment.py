@@ -128,9 +128,7 @@ class Reporter:
         """Deliver in the background; an incident tells where it was not possible."""
         peer = _reachable(caller, self._settings)
         if peer is None:
-            self._desk.tell(
-                "commitment-failed", caller, "it has released and has no commitment_host"
-            )
+            self._desk.tell("commitment-failed", caller, "it has released and has no commitment_host")
         elif not self._places.acquire(blocking=False):
             self._desk.tell("commitment-failed", caller, "too many reports wait for their requestors")
         else:
