@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install test check format clean
+.PHONY: install test check format clean physics-study
 
 # Everything that `make test` needs, pinned.
 install: $(VENV)/.installed
@@ -15,6 +15,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
+
+# The convergence study of docs/physics.md.
+physics-study: install
+	$(BIN)/python benchmarks/physics_study.py
 
 check: install
 	$(BIN)/ruff check .

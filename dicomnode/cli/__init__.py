@@ -16,6 +16,7 @@ VERBS = {
     "demo": "dicomnode.cli.demo:demo",
     "dose": "dicomnode.cli.dose:dose",
     "hold": "dicomnode.cli.persons:hold",
+    "kernels": "dicomnode.cli.kernels:kernels",
     "materials": "dicomnode.cli.materials:materials",
     "nuclides": "dicomnode.cli.nuclides:nuclides",
     "release": "dicomnode.cli.persons:release",

@@ -79,9 +79,10 @@ def test_systematic_sampling_gives_every_voxel_its_share():
     weight = np.array([5.0, 0.0, 1.0, 3.5, 0.5])
     for offset in (0.0, 0.3, 0.99):
         share = allot(weight, 1000, offset)
-        assert share.count.sum() == 1000
-        assert np.abs(share.count - weight[share.voxel] * 100).max() <= 1
-    mean = np.mean([np.bincount(a.voxel, a.count, 5) for a in (allot(weight, 7, o) for o in np.linspace(0, 0.999, 500))], axis=0)  # fmt: skip
+        assert share.number.sum() == 1000
+        assert np.abs(share.number - weight[share.voxel] * 100).max() <= 1
+    shares = [allot(weight, 7, offset) for offset in np.linspace(0, 0.999, 500)]
+    mean = np.mean([np.bincount(share.voxel, share.number, 5) for share in shares], axis=0)
     assert mean == pytest.approx(weight * 0.7, abs=0.02)
 
 
