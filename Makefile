@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate check format bench compare-study clean
+.PHONY: venv install demo test test-long faults test-gate physics-study check format bench compare-study clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -59,6 +59,10 @@ $(GATE_VENV)/.installed: pyproject.toml constraints.txt tests/gate/requirements.
 	$(GATE_VENV)/bin/pip install --quiet --requirement tests/gate/requirements.txt
 	$(GATE_VENV)/bin/pip install --quiet --no-deps opengate==10.1.1 opengate-core-novis==10.1.1
 	touch $@
+
+# The convergence study of docs/physics.md.
+physics-study: install
+	$(BIN)/python benchmarks/physics_study.py
 
 check: install
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def photon_tables(out: dict[str, np.ndarray]) -> None:
 
 
 def form_factors(out: dict[str, np.ndarray]) -> None:
-    """Hubbell 1975 coherent form factor and incoherent scattering function by x = sin(theta/2)/lambda, 1/A."""
+    """Hubbell 1975: form factor and scattering function by x = sin(theta/2)/lambda, 1/Angstrom."""
     x = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 240)])
     out["x_per_angstrom"] = x
     for z in ELEMENTS:

@@ -18,6 +18,7 @@ VERBS = {
     "dose": "dicomnode.cli.dose:dose",
     "gate": "dicomnode.cli.gate:gate",
     "hold": "dicomnode.cli.persons:hold",
+    "kernels": "dicomnode.cli.kernels:kernels",
     "materials": "dicomnode.cli.materials:materials",
     "nuclides": "dicomnode.cli.nuclides:nuclides",
     "release": "dicomnode.cli.persons:release",

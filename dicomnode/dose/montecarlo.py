@@ -1,4 +1,4 @@
-"""The engine ``montecarlo``: our own transport of electrons, positrons and photons in the patient's voxels."""
+"""The engine ``montecarlo``: our own transport of electrons and photons in the patient's voxels."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ class MonteCarlo:
         progress(0.0, "tables")
         found = members(nuclide)
         material, media = self._media(anatomy)
-        problem = Problem(
-            decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found
-        )
+        problem = Problem(decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found)
         deposit = simulate(problem, self.settings, seed, progress)
         return self._dose_map(tia, anatomy, nuclide, problem, deposit, alpha_mev(found))
 
@@ -99,25 +97,21 @@ class MonteCarlo:
         """Energy to dose; what is deposited outside the body counts as escaped."""
         emitted = emitted_j(tia, nuclide)
         alpha_j = problem.decays * (alpha_per_decay * JOULE_PER_MEV)
-        # The nuclide's own mean energies are the reference; ours are sums over the same tables.
-        scale = JOULE_PER_MEV
         kg = voxel_mass_kg(anatomy.density.g_per_cm3.astype(np.float64), tia.grid.voxel_ml)
-        joule = np.where(anatomy.body, deposit.mev * scale + alpha_j, 0.0)
-        factor, mass = self._to_water(problem), kg
-        if self.settings.dose_to == WATER:
-            mass = np.full(kg.shape, tia.grid.voxel_ml * 1e-3)
-        per_joule = np.where(anatomy.body, factor / kg, 0.0)
+        joule = np.where(anatomy.body, deposit.mev * JOULE_PER_MEV + alpha_j, 0.0)
+        per_joule = np.where(anatomy.body, self._to_water(problem) / kg, 0.0)
         gy = joule * per_joule
-        sigma = deposit.sigma_mev * scale * per_joule
-        held = float((gy * mass).sum())
-        alpha = (alpha_j * per_joule).astype(np.float32) if alpha_per_decay > 0 else None
+        held, gone = float(joule.sum()), self._gone(deposit, joule, alpha_j)
+        if self._is_water:  # what the dose stands for in voxels of water; the rest counts as escaped
+            held = float(gy.sum()) * tia.grid.voxel_ml * 1e-3
+            gone = emitted - held
         return DoseMap(
             tia.grid,
             gy.astype(np.float32),
-            sigma.astype(np.float32),
-            EnergyBalance(emitted, held, emitted - held if self._is_water else self._gone(deposit, joule, alpha_j)),
+            (deposit.sigma_mev * JOULE_PER_MEV * per_joule).astype(np.float32),
+            EnergyBalance(emitted, held, gone),
             self.settings.dose_to,
-            alpha,
+            (alpha_j * per_joule).astype(np.float32) if alpha_per_decay > 0 else None,
         )
 
     @property

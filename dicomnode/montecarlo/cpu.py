@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
 from dicomnode.montecarlo.device import loop
 from dicomnode.montecarlo.history import begin, goes_on, leg
 from dicomnode.montecarlo.particle import FIELDS, INTEGERS, STACK, STACKED_INTEGERS
 from dicomnode.montecarlo.random import STATE
 
 
-def scratch():
+def scratch() -> tuple[Any, ...]:
     """Memory for the particle at hand, those that wait, and the random numbers."""
     return (
         np.zeros(FIELDS),
@@ -26,7 +29,7 @@ def run(world, source, voxels, first, count, seed, stream, per_mev, control, tal
 
     Parameters
     ----------
-    voxels, first, count : an ``Allotment``
+    voxels, first, count : the fields of an ``Allotment``
     per_mev : units of the tallies in one MeV
     control : by voxel, 1 where the energy emitted is taken off the tally (see ``simulate``)
     tally : int64, energy left by voxel; totals : int64, [emitted, escaped, emitted in control voxels]

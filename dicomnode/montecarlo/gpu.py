@@ -81,7 +81,7 @@ def run(
         raise EngineUnavailable("no CUDA device: use the CPU, or install numba-cuda and a driver")
     tally = cuda.to_device(np.zeros(len(control), np.int64))
     totals = cuda.to_device(np.zeros(3, np.int64))
-    histories = int(share.count.sum())
+    histories = int(share.number.sum())
     histories_kernel[blocks, threads](
         on_device(world), on_device(source), cuda.to_device(share.voxel), cuda.to_device(share.first),
         np.uint64(seed), stream, per_mev, cuda.to_device(control), histories, tally, totals,

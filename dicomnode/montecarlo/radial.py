@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from dicomnode.montecarlo.device import device, hot, loop
 from dicomnode.montecarlo.electron import (
     MEV,
@@ -19,23 +20,19 @@ from dicomnode.montecarlo.particle import (
     ENERGY,
     ESCAPED,
     FATE,
-    FIELDS,
-    INTEGERS,
     KIND,
     MOVES,
     NOW,
     PHOTON,
     POSITRON,
     SPECIES,
-    STACK,
-    STACKED_INTEGERS,
     STOPPED,
     WAITING,
     U,
     isotropic,
 )
 from dicomnode.montecarlo.photon import photon_leg
-from dicomnode.montecarlo.random import STATE, start, uniform
+from dicomnode.montecarlo.random import start, uniform
 
 
 @hot

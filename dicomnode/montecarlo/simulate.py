@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,16 @@ import numpy.typing as npt
 
 from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo import cpu
-from dicomnode.montecarlo.photon import REST
+from dicomnode.montecarlo.electron import REST
 from dicomnode.montecarlo.settings import TransportSettings
-from dicomnode.montecarlo.source import Allotment, Component, Member, allot, electron_component, photon_component
+from dicomnode.montecarlo.source import (
+    Allotment,
+    Component,
+    Member,
+    allot,
+    electron_component,
+    photon_component,
+)
 from dicomnode.montecarlo.world import World, make_world
 from dicomnode.physics.electrons import csda_range
 from dicomnode.physics.interactions import Medium
@@ -164,18 +172,19 @@ class Run:
         """(energy by voxel, totals) of one batch: the same for any number of threads, here or elsewhere."""
         offset = float(np.random.Generator(np.random.Philox(key=self.seed, counter=number)).random())
         share = allot(self.weight[self.sources], histories, offset)
-        share = Allotment(self.sources[share.voxel], share.first, share.count)
+        share = Allotment(self.sources[share.voxel], share.first, share.number)
         stream = 2 * number + (component.name == "photon")
         control = self.control[component.name]
         tallies = [np.zeros(len(self.weight), np.int64) for _ in range(self.threads)]
         totals = np.zeros((self.threads, 3), np.int64)
         rooms = [cpu.scratch() for _ in range(self.threads)]
-        cuts = _cuts(share.count, max(self.threads, self.threads * -(-histories // PIECE)))
+        cuts = _cuts(share.number, max(self.threads, self.threads * -(-histories // PIECE)))
 
         def work(thread: int, part: slice) -> None:
             cpu.run(
-                self.world, component.source, share.voxel[part], share.first[part], share.count[part],
-                np.uint64(self.seed), stream, PER_MEV, control, tallies[thread], totals[thread], rooms[thread],
+                self.world, component.source, share.voxel[part], share.first[part], share.number[part],
+                np.uint64(self.seed), stream, PER_MEV, control, tallies[thread], totals[thread],
+                rooms[thread],
             )  # fmt: skip
 
         with ThreadPoolExecutor(self.threads) as pool:
@@ -191,7 +200,7 @@ def _cuts(count: Int64, pieces: int) -> list[slice]:
     upto = np.cumsum(count)
     edges = np.searchsorted(upto, np.linspace(0, upto[-1], pieces + 1)[1:-1])
     bounds = [0, *(edges + 1).tolist(), len(count)]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]
 
 
 def region(problem: Problem, local_mev: float) -> npt.NDArray[np.bool_]:

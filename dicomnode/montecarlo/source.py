@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.montecarlo.particle import ELECTRON, PHOTON, POSITRON
 from dicomnode.model import Nuclide
+from dicomnode.montecarlo.particle import ELECTRON, PHOTON, POSITRON
 from dicomnode.physics.chains import chain
 from dicomnode.physics.nuclides import BetaSpectrum, Emissions, emissions
 
@@ -133,7 +133,7 @@ class Allotment(NamedTuple):
 
     voxel: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64]
+    number: npt.NDArray[np.int64]
 
 
 def allot(weight: Float64, histories: int, offset: float) -> Allotment:

@@ -80,9 +80,7 @@ class ElectronTables(NamedTuple):
     brems: Float64
 
 
-def electron_tables(
-    medium: Medium, cuts: Cuts, highest_mev: float, positron: bool = False
-) -> ElectronTables:
+def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bool = False) -> ElectronTables:
     """Tables of the walk of an electron: energy, range, mean free paths by lethargy."""
     fine = np.geomspace(cuts.electron, highest_mev, 4000)[::-1]
     collision = electrons.collision_stopping(medium, fine[::20], positron)
@@ -173,7 +171,7 @@ def photon_tables(media: Sequence[Medium]) -> Float64:
 def _groups(photon: Float64) -> npt.NDArray[np.int64]:
     """Each medium's group of majorants: by attenuation at 30 keV, where composition tells most."""
     at_30_kev = photon[:, int(PHOTON_NODES * np.log(30) / np.log(1e4)), 3]
-    return np.digitize(at_30_kev / at_30_kev.min(), [1.25, 2.0])
+    return np.asarray(np.digitize(at_30_kev / at_30_kev.min(), [1.25, 2.0]))
 
 
 def _block_density(

@@ -75,7 +75,7 @@ def collision_stopping(medium: Medium, mev: npt.ArrayLike, positron: bool = Fals
     else:
         shape = 1 - b2 + (tau**2 / 8 - (2 * tau + 1) * np.log(2)) / (tau + 1) ** 2
     bethe = np.log((energy / (medium.mean_excitation_ev * 1e-6)) ** 2 * (1 + tau / 2))
-    return BETHE * medium.z_over_a / b2 * (bethe + shape - density_effect(medium, energy))
+    return np.asarray(BETHE * medium.z_over_a / b2 * (bethe + shape - density_effect(medium, energy)))
 
 
 def moller(medium: Medium, mev: Float64, cut_mev: float) -> tuple[Float64, Float64]:
@@ -92,7 +92,7 @@ def moller(medium: Medium, mev: Float64, cut_mev: float) -> tuple[Float64, Float
     number = 1 / w - 1 / (mev - w) + c1 * (0.5 - w / mev) / mev + c2 * ratio / mev
     energy = (
         np.log(mev**2 / (4 * w * (mev - w))) + 2 - mev / (mev - w)
-        + c1 * (1 / 8 - (w / mev) ** 2 / 2) + c2 * np.log((mev - (mev / 2)) / (mev - w)) 
+        + c1 * (1 / 8 - (w / mev) ** 2 / 2) + c2 * np.log((mev - (mev / 2)) / (mev - w))
     )  # fmt: skip
     hard = mev > 2 * cut_mev
     return np.where(hard, front * number, 0.0), np.where(hard, front * energy, 0.0)

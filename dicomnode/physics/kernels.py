@@ -155,9 +155,16 @@ def _component(data: Any, which: str) -> RadialKernel:
     edges = np.asarray(data[f"r_edges_mm_{which}"], dtype=np.float64)
     energy = np.asarray(data[f"E_MeV_per_decay_{which}"], dtype=np.float64) * scale
     sigma = np.asarray(data[f"E_sigma_{which}"], dtype=np.float64) * scale
-    edges, energy = _split_last_shell(*_merge_shells(edges, energy, sigma))
+    return component_of_shells(edges, energy, sigma, info["MeV_per_decay_nominal"])
+
+
+def component_of_shells(
+    edges_mm: Float64, energy_mev: Float64, sigma_mev: Float64, emitted_mev: float
+) -> RadialKernel:
+    """A kernel of the energy in each shell and its standard uncertainty, noise joined away, MeV per decay."""
+    edges, energy = _split_last_shell(*_merge_shells(edges_mm, energy_mev, sigma_mev))
     deposited = np.concatenate([[0.0], np.cumsum(energy)])
-    return RadialKernel(edges, deposited, info["MeV_per_decay_nominal"] - float(deposited[-1]))
+    return RadialKernel(edges, deposited, emitted_mev - float(deposited[-1]))
 
 
 def _merge_shells(edges: Float64, energy: Float64, sigma: Float64) -> tuple[Float64, Float64]:

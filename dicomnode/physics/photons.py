@@ -8,6 +8,7 @@ no joint at 800 keV. Form factors and scattering functions are Hubbell's (1975),
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def _photoelectric(energy_ev: Float64, grid_ev: Float64, values: Float64) -> Flo
     edges = np.flatnonzero(np.diff(grid_ev) == 0) + 1
     bounds = [0, *edges.tolist(), len(grid_ev)]
     out = np.zeros_like(energy_ev)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in pairwise(bounds):
         e, v = grid_ev[first:last], values[first:last]
         here = (energy_ev >= e[0]) & ((energy_ev < e[-1]) | (last == len(grid_ev)))
         smooth = _smooth if len(e) > 3 else _log_log
@@ -126,7 +127,9 @@ def scattering_share(medium: Medium) -> Float64:
 def coherent_cumulative(medium: Medium) -> Float64:
     """Integral of the squared form factor over x^2, on ``x_grid_per_angstrom`` (independent atoms)."""
     data, x = element_data(), x_grid_per_angstrom()
-    squared = sum(n * data[f"form_{z}"] ** 2 for z, n in medium.atoms_per_g.items())
+    squared = np.zeros_like(x)
+    for z, n in medium.atoms_per_g.items():
+        squared += n * data[f"form_{z}"] ** 2
     pieces = np.diff(x**2) * (squared[1:] + squared[:-1]) / 2
     return np.concatenate([[0.0], np.cumsum(pieces)])
 

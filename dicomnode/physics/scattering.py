@@ -11,6 +11,7 @@ single-scattering law, any path length.
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -112,10 +113,7 @@ LEVEL_BINS = 96
 
 def quantile_nodes() -> Float64:
     """u at the nodes of ``angle_tables``."""
-    pieces = [
-        np.linspace(low, high, LEVEL_BINS + 1)[:-1]
-        for low, high in zip(LEVELS[:-1], LEVELS[1:], strict=True)
-    ]
+    pieces = [np.linspace(low, high, LEVEL_BINS + 1)[:-1] for low, high in pairwise(LEVELS)]
     return np.concatenate([*pieces, [1.0]])
 
 

@@ -127,7 +127,7 @@ def test_air_around_and_gas_within_are_never_hot(name, make_uniform):
     tissue = result.gy[8, 8, 8]
     assert result.gy[~body].max() <= tissue
     # Local: divided by 0.1 g/cm3 at least, not by 0.0012. Transport: 1.2 keV per decay of electrons below
-    # 10 keV stay in the gas, which alone makes 7 times the dose of tissue, and what its betas lose on leaving.
+    # 10 keV stay in the gas, alone 7 times the dose of tissue, and what its betas lose on leaving.
     assert result.gy[6, 6, 6] <= (25 if statistical(engine) else 12) * tissue
     if not statistical(engine):  # those that transport know the dose to gas, the others do not
         assert result.sigma_gy[6, 6, 6] >= 0.9 * result.gy[6, 6, 6]

@@ -23,11 +23,15 @@ def main() -> None:
         electron_component(((emissions("I-131"), 1.0),), 0.01),
         photon_component(((emissions("I-131"), 1.0),), 0.001),
     ):
-        world = make_world(density, material, (2.0, 2.0, 3.0), media, Cuts(0.01, 0.001, 0.01, 0.01, 0.1), 0.9, False)
+        world = make_world(
+            density, material, (2.0, 2.0, 3.0), media, Cuts(0.01, 0.001, 0.01, 0.01, 0.1), 0.9, False
+        )
         share = allot(np.ones(density.size), 24, 0.3)
         control = np.zeros(density.size, np.uint8)
         tally, totals = np.zeros(density.size, np.int64), np.zeros(3, np.int64)
-        cpu.run(world, component.source, *share, np.uint64(3), 1, 2.0**30, control, tally, totals, cpu.scratch())
+        cpu.run(
+            world, component.source, *share, np.uint64(3), 1, 2.0**30, control, tally, totals, cpu.scratch()
+        )
         other, others = gpu.run(world, component.source, share, 3, 1, 2.0**30, control, blocks=2, threads=4)
         if not (np.array_equal(tally, other) and np.array_equal(totals, others) and tally.any()):
             sys.exit(f"{component.name}: {np.flatnonzero(tally != other)} differ, {totals} {others}")
