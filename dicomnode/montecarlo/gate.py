@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.errors import EngineUnavailable
-from dicomnode.montecarlo.gate_data import JOB, Installation, PhysicsList
+from dicomnode.montecarlo.gate_data import ISOLATED, JOB, Installation, PhysicsList
 from dicomnode.montecarlo.gate_source import Component
 from dicomnode.montecarlo.gate_volumes import Material
 
@@ -223,7 +223,7 @@ def _run(folders: Sequence[Path], machine: Machine, report: Report, poll_s: floa
 def _start(home: Path, machine: Machine) -> subprocess.Popen[bytes]:
     with (home / "log").open("wb") as log:
         return subprocess.Popen(
-            [machine.installation.python, str(JOB), str(home)],
+            [machine.installation.python, *ISOLATED, str(JOB), str(home)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=home,
         )  # fmt: skip
 

@@ -21,6 +21,8 @@ from typing import Literal
 from dicomnode.errors import EngineUnavailable
 
 JOB = Path(__file__).with_name("gate_job.py")
+ISOLATED = ("-I",)
+"""The job's own folder must not come first on the path: modules beside it bear names of the standard library."""
 SETUP = "Run `dicomnode gate setup`"
 
 # Variable of Geant4 11.4 -> folder of opengate-core 10.1 (its g4DataSetup.py).
@@ -109,7 +111,7 @@ def find(python: str = "", data: str = "") -> Installation:
     """
     python = python or sys.executable
     try:
-        run = subprocess.run([python, str(JOB), "--where"], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([python, *ISOLATED, str(JOB), "--where"], capture_output=True, text=True, timeout=60)
     except OSError as error:
         raise EngineUnavailable(f"GATE: the Python {python!r} cannot be started: {error}") from error
     if run.returncode:
