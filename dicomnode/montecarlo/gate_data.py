@@ -22,7 +22,7 @@ from dicomnode.errors import EngineUnavailable
 
 JOB = Path(__file__).with_name("gate_job.py")
 ISOLATED = ("-I",)
-"""The job's own folder must not come first on the path: modules beside it bear names of the standard library."""
+"""The job's own folder must not come first on the path: a module beside it is called as one of Python's."""
 SETUP = "Run `dicomnode gate setup`"
 
 # Variable of Geant4 11.4 -> folder of opengate-core 10.1 (its g4DataSetup.py).
@@ -111,7 +111,8 @@ def find(python: str = "", data: str = "") -> Installation:
     """
     python = python or sys.executable
     try:
-        run = subprocess.run([python, *ISOLATED, str(JOB), "--where"], capture_output=True, text=True, timeout=60)
+        command = [python, *ISOLATED, str(JOB), "--where"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except OSError as error:
         raise EngineUnavailable(f"GATE: the Python {python!r} cannot be started: {error}") from error
     if run.returncode:
