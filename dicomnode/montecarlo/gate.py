@@ -8,7 +8,9 @@ cut into parts for the processes that run side by side. What comes back is norma
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -136,11 +138,22 @@ def simulate(scene: Scene, parts: Sequence[Part], machine: Machine, report: Repo
 
 @contextmanager
 def _scratch(where: str) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="dicomnode-gate-", dir=where or None))
+    mark = f"dicomnode-gate-{socket.gethostname()}-"
+    home = Path(where or tempfile.gettempdir())
+    _remove_abandoned(home, mark)
+    folder = Path(tempfile.mkdtemp(prefix=f"{mark}{os.getpid()}-", dir=home))
     try:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _remove_abandoned(home: Path, mark: str) -> None:
+    """Folders of processes of this machine that were killed before they could clean up."""
+    for left in home.glob(f"{mark}*-*"):
+        owner = left.name.removeprefix(mark).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and left.stat().st_uid == os.geteuid():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_scene(folder: Path, scene: Scene) -> None:

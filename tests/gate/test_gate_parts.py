@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import sys
 from itertools import count
 from pathlib import Path
@@ -16,7 +18,7 @@ from dicomnode.dose.gate import GateSettings, Run, next_round
 from dicomnode.dose.registry import build
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid
-from dicomnode.montecarlo.gate import Machine, parts_of
+from dicomnode.montecarlo.gate import Machine, Scene, parts_of, simulate
 from dicomnode.montecarlo.gate_data import (
     BY_ELEMENT,
     DATA_SETS,
@@ -220,3 +222,14 @@ def test_rounds_stop_at_decays_at_an_uncertainty_and_at_a_time():
     timed = GateSettings(seconds=100)
     assert next_round(timed, Run(1e5, 10, {}, 0.1)) == pytest.approx(9e5)
     assert next_round(timed, Run(1e6, 99.5, {}, 0.1)) == 0
+
+
+def test_files_of_a_killed_process_are_removed_by_the_next(tmp_path):
+    """Process numbers of Linux end at 4194304."""
+    mark = f"dicomnode-gate-{socket.gethostname()}-"
+    dead, alive, other = (tmp_path / f"{mark}{pid}-x" for pid in (4194305, os.getpid(), "y"))
+    for folder in (dead, alive, other):
+        folder.mkdir()
+    scene = Scene(np.zeros((1, 1, 1), np.uint16), (), np.ones((1, 1, 1)), (1.0, 1.0, 1.0))
+    simulate(scene, [], Machine(installed(Path()), OPTION3, 0.05, 1, 1, str(tmp_path)), print)
+    assert sorted(tmp_path.iterdir()) == sorted([alive, other])
