@@ -26,7 +26,7 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
+# Figures and tables of docs/comparing.md; an hour or more. STUDY="--engine montecarlo" takes a real engine.
 compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
 
