@@ -78,6 +78,7 @@ format: install
 bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 # Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
+# Figures and tables of docs/comparing.md; an hour or more. STUDY="--engine montecarlo" takes a real engine.
 compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
 

@@ -444,6 +444,10 @@ def _example(source: Any, folder: Path) -> None:
     (folder / "compare-verdict.png").write_bytes(picture_png(pair, verdict(pair), dpi=80))
 
 
+def _key(result: dict[str, Any]) -> tuple[Any, ...]:
+    return result["source"], result["phantom"], result["nuclide"], result["decays"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", help="A registered engine instead of the synthetic tracks.")
@@ -451,17 +455,21 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--nuclides", nargs="+", default=list(NUCLIDES))
     parser.add_argument("--phantoms", nargs="+", default=[p.name for p in PHANTOMS])
+    parser.add_argument("--keep", action="store_true", help="Add to the results there are.")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     given = parser.parse_args()
     source = Engine(given.engine) if given.engine else Tracks()
     _example(source, given.out / "figures")
     results: list[dict[str, Any]] = []
+    if given.keep:
+        results = json.loads((given.out / "compare-study.json").read_text(encoding="utf-8"))
     pairs = [(p, n) for n in given.nuclides for p in PHANTOMS if p.name in given.phantoms]
     # Every phantom and nuclide is met early, so that a run that is cut short still compares them.
     for phantom, nuclide in sorted(pairs, key=lambda p: (PHANTOMS.index(p[0]) + NUCLIDES.index(p[1])) % 2):
         for decays in given.decays:
             start = time.perf_counter()
-            results.append(configuration(source, phantom, nuclide, int(decays), given.draws))
+            found = configuration(source, phantom, nuclide, int(decays), given.draws)
+            results = [r for r in results if _key(r) != _key(found)] + [found]
             write(results, given.out)
             print(phantom.name, nuclide, f"{decays:.0e}", f"{time.perf_counter() - start:.0f} s", flush=True)
 
