@@ -20,7 +20,7 @@ def test_the_names_there_are():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no engine is called 'vsx' \(near: vsv\); there are: local, vsv"):
+    with pytest.raises(ConfigError, match=r"no engine is called 'vsx' \(near: vsv\); there are: local, montecarlo, vsv"):
         build("vsx")
 
 
