@@ -186,6 +186,8 @@ def _split_last_shell(edges: Float64, energy: Float64, parts: int = 10) -> tuple
 
     width = edges[-1] - edges[-2]
     start = energy[-2] / (edges[-2] - edges[-3])  # MeV per mm in the shell before
+    if not start > 0:
+        return edges, energy
     mean = energy[-1] / (start * width)
     if not 0 < mean < 1:
         return edges, energy
