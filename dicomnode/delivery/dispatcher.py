@@ -90,7 +90,8 @@ def run_once(
 ) -> StepSummary:
     """One step for one peer: send what is due, then ask for the commitment that is due.
 
-    Where ``stop`` is set meanwhile, the object on its way is finished and the others are put back.
+    Where ``stop`` is set or the revision is stopped meanwhile, the object on its way is finished and the
+    others are put back.
     Changes ``run.breaker``. Raises OutboxUnavailable where the outbox is away.
     """
     now = clock()
@@ -134,8 +135,8 @@ def _send_items(
         decision = decide(answered, run.peer, run.breaker, now)
         if not outbox.record(answered.item, decision, now):
             LOG.warning("%s: lease of delivery %s was lost", run.peer.name, answered.item.delivery_id)
-        outbox.renew(items[done:], now)
         decisions.append(decision)
+        wanted = outbox.renew(items[done:], now) if done < len(items) else 0
         LOG.info(
             "%s: delivery %s (%s) %s, status %s",
             run.peer.name,
@@ -144,7 +145,7 @@ def _send_items(
             answered.answer.outcome.value,
             answered.status,
         )
-        if stop is not None and stop.is_set():
+        if not wanted or (stop is not None and stop.is_set()):
             break
     _put_back(outbox, run.peer, items[len(decisions) :], clock())
     return decisions

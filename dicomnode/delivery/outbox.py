@@ -79,8 +79,9 @@ class OutboxProtocol(Protocol):
     def claim(self, peer: str, now: datetime, limit: int) -> Sequence[Item]:
         """Lease the objects of one revision that are due at ``peer``, in sending order."""
 
-    def renew(self, items: Sequence[Item], now: datetime) -> None:
-        """Lengthen the lease of objects that still wait for their turn in the association."""
+    def renew(self, items: Sequence[Item], now: datetime) -> int:
+        """Lengthen the lease of objects that still wait for their turn in the association; how many may
+        still leave (none where their revision was held or superseded meanwhile)."""
 
     def record(self, item: Item, decision: Decision, now: datetime) -> bool:
         """Write what became of a try; False where the lease was lost meanwhile (nothing is written)."""

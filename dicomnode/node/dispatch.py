@@ -74,12 +74,12 @@ class Outbox:
             self._settled.add(peer)
         return [self._item(c) for c in claims]
 
-    def renew(self, items: Sequence[Item], now: datetime) -> None:
-        """Lengthen leases."""
+    def renew(self, items: Sequence[Item], now: datetime) -> int:
+        """Lengthen leases, unless a person or a newer revision stopped them meanwhile; how many."""
+        claims = [self._claims[_key(i)] for i in items]
         with self._write() as session:
-            outbox.renew(
-                session, [self._claims[_key(i)] for i in items], now, self.house.config.delivery.lease_s
-            )
+            wanted = [c for c in claims if not revisions.is_stopped(session.get(Revision, c.revision_id))]
+            return outbox.renew(session, wanted, now, self.house.config.delivery.lease_s)
 
     def record(self, item: Item, decision: Decision, now: datetime) -> bool:
         """What became of a try, and its event (110104)."""

@@ -36,6 +36,7 @@ from dicomnode.node.cycles import about, change, current_revision, finding_row, 
 from dicomnode.node.job import EarlierOrgan, Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
 
+STOPPED = ("HELD", "SUPERSEDED")
 MOST_ATTEMPTS = 2
 """A worker that dies is tried once more; a revision that kills its worker twice is held."""
 
@@ -278,6 +279,11 @@ def _tell_missing(
         trail.append(session, told)
 
 
+def is_stopped(revision: Revision | None) -> bool:
+    """Whether nothing of this revision may leave any more."""
+    return revision is None or revision.state in STOPPED
+
+
 def withdraw_stopped(session: Session, now: datetime) -> None:
     """What is queued (again) although its revision was held or superseded meanwhile stays here.
 
@@ -287,7 +293,7 @@ def withdraw_stopped(session: Session, now: datetime) -> None:
     stopped = (
         select(Revision.id, Revision.state)
         .join(Delivery, Delivery.revision_id == Revision.id)
-        .where(Delivery.state == "QUEUED", Revision.state.in_(("HELD", "SUPERSEDED")))
+        .where(Delivery.state == "QUEUED", Revision.state.in_(STOPPED))
         .distinct()
     )
     for revision_id, state in session.execute(stopped).tuples().all():

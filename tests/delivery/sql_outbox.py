@@ -69,7 +69,7 @@ class SqlOutbox:
 
     def renew(self, items, now):
         held = [self._held[item.delivery_id] for item in items]
-        self._do(lambda s: sql.renew(s, held, now, self.lease_s))
+        return self._do(lambda s: sql.renew(s, held, now, self.lease_s))
 
     def record(self, item, decision, now):
         change = self._do(lambda s: sql.record(s, self._held[item.delivery_id], decision, now))

@@ -67,7 +67,6 @@ objects = {objects}
 retry_delays_min = [0.004]
 slow_delays_min = [0.004, 0.004]
 limited_tries = 3
-response_timeout_s = 8.0
 {more}
 """
 
@@ -103,7 +102,7 @@ class Stand:
         workers: int = 1,
         expected: int = 2,
         data: Path | None = None,
-        quiet_s: float = 1.0,
+        quiet_s: float = 3.0,
         reserve_mb: float = 5.0,
         path: Path | None = None,
     ) -> None:
