@@ -39,7 +39,7 @@ def administered_activity_is_plausible(
             limit=high,
             unit="MBq",
             subject=administration.source,
-            source="FIELD: MBq in NM and enhanced PET, Bq in classic PT",
+            source="RadionuclideTotalDose (0018,1074): MBq in enhanced PET (PS3.3 C.8.22.4), Bq in PET Image",
         )
 
 

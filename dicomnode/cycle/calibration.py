@@ -25,8 +25,8 @@ class Calibrated:
 
 
 DEFAULT_RELATIVE_UNCERTAINTY = 0.05
-"""Of a camera that delivers Bq/mL itself; SPECT calibration by cylinder reaches 3 to 6 % (Claeys 2026:
-up to 20 % between sites before harmonisation)."""
+"""Of a camera that delivers Bq/mL itself: our choice, near the 6 % between calibration geometries of Zhao 2018.
+Between sites, cylinders differed by up to 20 % (Claeys 2026, arXiv 2601.20549)."""
 
 
 def matching(
