@@ -25,8 +25,8 @@ class Calibrated:
 
 
 DEFAULT_RELATIVE_UNCERTAINTY = 0.05
-"""Of a camera that delivers Bq/mL itself: our choice, near the 6 % between calibration geometries of Zhao 2018.
-Between sites, cylinders differed by up to 20 % (Claeys 2026, arXiv 2601.20549)."""
+"""Of a camera that delivers Bq/mL itself: our choice, near the 6 % between calibration
+geometries of Zhao 2018. Between sites, cylinders differed by up to 20 % (Claeys 2026, arXiv 2601.20549)."""
 
 
 def matching(
