@@ -1,0 +1,1 @@
+"""SPECT reconstruction: from raw projections to calibrated activity. Usable alone, without the node."""
