@@ -7,9 +7,22 @@ from typing import Any
 import numpy as np
 
 from dicomnode.montecarlo.device import loop
-from dicomnode.montecarlo.history import begin, goes_on, leg
-from dicomnode.montecarlo.particle import FIELDS, INTEGERS, STACK, STACKED_INTEGERS
+from dicomnode.montecarlo.history import begin, goes_on, leg, shift, units
+from dicomnode.montecarlo.particle import (
+    FIELDS,
+    INTEGERS,
+    STACK,
+    STACKED_FIELDS,
+    STACKED_INTEGERS,
+)
 from dicomnode.montecarlo.random import STATE
+
+EMITTED, GONE, CONTROLLED, EXCESS = range(4)
+"""Places in ``totals``: energy emitted, escaped, emitted in control voxels, photons' expected less true loss.
+
+Sum of the tally = emitted - escaped - controlled + excess, to rounding.
+"""
+TOTALS = 4
 
 
 def scratch() -> tuple[Any, ...]:
@@ -17,37 +30,45 @@ def scratch() -> tuple[Any, ...]:
     return (
         np.zeros(FIELDS),
         np.zeros(INTEGERS, np.int64),
-        np.zeros((STACK, FIELDS)),
+        np.zeros((STACK, STACKED_FIELDS)),
         np.zeros((STACK, STACKED_INTEGERS), np.int64),
         np.zeros(STATE, np.uint64),
     )
 
 
 @loop
-def run(world, source, voxels, first, count, seed, stream, per_mev, control, tally, totals, room):
+def run(world, source, voxels, groups, count, seed, stream, per_mev, control, expected, tally, totals, room):
     """Histories of some source voxels.
 
     Parameters
     ----------
-    voxels, first, count : the fields of an ``Allotment``
+    voxels, count : the fields of an ``Allotment``; groups : of each voxel, see ``history.shift``
     per_mev : units of the tallies in one MeV
     control : by voxel, 1 where the energy emitted is taken off the tally (see ``simulate``)
-    tally : int64, energy left by voxel; totals : int64, [emitted, escaped, emitted in control voxels]
+    expected : whether photons leave expected values
+    tally : int64, energy left by voxel; totals : int64, see ``TOTALS``
     room : ``scratch()`` of this thread
     """
     p, q, stack, stacked, rng = room
     for n in range(len(voxels)):
         voxel = voxels[n]
+        shift(p, seed, stream, groups[n], rng)
+        own = 0  # of the tally of this voxel
         for index in range(count[n]):
-            energy = begin(p, q, world, source, seed, stream, voxel, index, first[n] + index, rng)
-            emitted = np.int64(energy * per_mev + 0.5)
-            totals[0] += emitted
+            energy = begin(p, q, world, source, seed, stream, voxel, groups[n], index, rng)
+            emitted = units(energy, per_mev)
+            totals[EMITTED] += emitted
             if control[voxel]:
-                tally[voxel] -= emitted
-                totals[2] += emitted
+                own -= emitted
+                totals[CONTROLLED] += emitted
             while True:
-                where, here, gone = leg(p, q, stack, stacked, world, rng)
-                tally[where] += np.int64(here * per_mev + 0.5)
-                totals[1] += np.int64(gone * per_mev + 0.5)
+                where, here, gone, excess = leg(p, q, stack, stacked, world, expected, rng)
+                if where == voxel:
+                    own += units(here, per_mev)
+                else:
+                    tally[where] += units(here, per_mev)
+                totals[GONE] += units(gone, per_mev)
+                totals[EXCESS] += units(excess, per_mev)
                 if not goes_on(p, q, stack, stacked):
                     break
+        tally[voxel] += own

@@ -7,7 +7,7 @@ deflection, sampled from the Goudsmit-Saunderson law of the whole step, takes pl
 (2000) 2263). Hard collisions (Moller) and bremsstrahlung above their cuts are single events; losses below
 them are continuous. Energy, residual range and mean free paths are functions of K alone in one material, so
 a flight is a walk along one table, cut by voxel faces. A step goes on across faces; only what the tables
-say changes with the material.
+say changes with the material. A step that cannot reach a face of its voxel is FAR_STEPS times as long.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from dicomnode.montecarlo.particle import (
     END,
     ENERGY,
     ESCAPED,
+    FAR,
     FATE,
     HARD,
     HINGE,
     KIND,
     MOVES,
+    NEAR,
+    NO,
     NOW,
     PENDING,
     PHOTON,
@@ -44,6 +47,7 @@ from dicomnode.montecarlo.particle import (
     turn,
 )
 from dicomnode.montecarlo.random import uniform
+from dicomnode.montecarlo.world import FAR_STEPS
 
 REST = 0.51099895  # MeV, CODATA 2018
 # Columns of the walk table.
@@ -72,12 +76,18 @@ def lethargy(world, species, energy):
 
 
 @hot
+def energy_bin(world, energy):
+    """Bin of the tables that bound range and bremsstrahlung from above."""
+    return min(int(energy * world.per_bin), world.reach.shape[1] - 1)
+
+
+@hot
 def deflect(p, world, species, k, rng):
     """Multiple scattering of one whole step, at its hinge."""
     place = at(world, species, k, ROW) + uniform(rng)  # a row of the energies at random: linear on average
-    row = min(int(place), world.angle.shape[1] - 1)
+    row = min(int(place), world.angle.shape[2] - 1)
     u = uniform(rng)
-    bins = (world.angle.shape[2] - 1) // 3
+    bins = (world.angle.shape[3] - 1) // 3
     if u < 0.9375:  # the levels of scattering.quantile_nodes
         place = u * (16.0 / 15.0) * bins
     elif u < 0.99609375:
@@ -85,7 +95,7 @@ def deflect(p, world, species, k, rng):
     else:
         place = (2.0 + (u - 0.99609375) * 256.0) * bins
     n = int(place)
-    table = world.angle[species, row]
+    table = world.angle[1 if p[PENDING] == FAR else 0, species, row]
     g = table[n] + (place - n) * (table[n + 1] - table[n])
     turn(p, max(-1.0, 1.0 - g * u / (1.0 - u + world.smoothing)), 2.0 * pi * uniform(rng))
 
@@ -140,7 +150,7 @@ def collide(p, q, stack, stacked, world, density, face, rng):
     old_u, old_v, old_w = p[U], p[V], p[W]
     here = 0.0
     p[ENERGY] = energy - w
-    if at(world, q[SPECIES], lethargy(world, q[SPECIES], w), CSDA) < face * density:
+    if world.reach[q[SPECIES], energy_bin(world, w)] < face * density:
         here = w
     else:
         turn(p, sqrt(w * (energy + 2 * REST) / (energy * (w + 2 * REST))), azimuth + pi)
@@ -161,13 +171,16 @@ def annihilate(p, q, stack, stacked, rng):
 
 
 @device
-def stop(p, q, stack, stacked, world, rng):
-    """The rest of the energy stays here, less the bremsstrahlung of slowing down. Returns the deposit."""
+def stop(p, q, stack, stacked, world, luck, rng):
+    """The rest of the energy stays here, less the bremsstrahlung of slowing down. Returns the deposit.
+
+    ``luck`` : a random number, which says whether there is any.
+    """
     species, k = q[SPECIES], p[NOW]
     here = p[ENERGY]
     paths = at(world, species, world.last_k[species], BREMS) - at(world, species, k, BREMS)
     if paths > 0.0:
-        gone = -log(uniform(rng))
+        gone = -log(luck)
         if gone < paths:
             low, high = k, world.last_k[species]
             base = at(world, species, k, BREMS)
@@ -187,16 +200,24 @@ def stop(p, q, stack, stacked, world, rng):
 
 
 @hot
-def new_step(p, world, rng):
-    """A step begins: its end and its hinge."""
-    p[END] = p[NOW] + world.step_k
-    p[HINGE] = p[NOW] + world.step_k * uniform(rng)
-    p[PENDING] = 1.0
+def new_step(p, world, species, way, rng):
+    """A step begins: its end and its hinge. ``way``: to the nearest face, g/cm2."""
+    length = FAR_STEPS * world.step_k
+    p[PENDING] = FAR
+    last = min(p[NOW] + length, world.last_k[species])
+    if at(world, species, p[NOW], RANGE) - at(world, species, last, RANGE) >= way:
+        length = world.step_k
+        p[PENDING] = NEAR
+    p[END] = p[NOW] + length
+    p[HINGE] = p[NOW] + length * uniform(rng)
 
 
 @hot
-def enter(p, q, world, voxel, rng):
-    """Find the place in the tables of a voxel's material; what is left of the step stays."""
+def enter(p, q, world, voxel, way, rng):
+    """Find the place in the tables of a voxel's material; what is left of the step stays.
+
+    ``way`` : to the nearest face, g/cm2.
+    """
     species = int(world.material[voxel])
     if q[KIND] == POSITRON:
         species += world.media
@@ -209,7 +230,7 @@ def enter(p, q, world, voxel, rng):
     p[END] += k - p[NOW]
     p[NOW] = k
     if new:
-        new_step(p, world, rng)
+        new_step(p, world, species, way, rng)
         p[HARD] = -log(uniform(rng))
 
 
@@ -236,11 +257,11 @@ def event(p, q, stack, stacked, world, density, hard, rng):
             here = collide(p, q, stack, stacked, world, density, nearest_face(p, q, world.edge), rng)
             lose(p, q, world, p[ENERGY])
         p[HARD] = -log(uniform(rng))
-    elif p[PENDING] > 0.0:
+    elif p[PENDING] != NO:
         deflect(p, world, q[SPECIES], p[NOW], rng)
-        p[PENDING] = 0.0
+        p[PENDING] = NO
     else:
-        new_step(p, world, rng)
+        new_step(p, world, q[SPECIES], nearest_face(p, q, world.edge) * density, rng)
     return here
 
 
@@ -248,7 +269,7 @@ def event(p, q, stack, stacked, world, density, hard, rng):
 def flight_end(p, q, world):
     """(lethargy, range there, hard event?) of the next event: hinge, end of step, hard event or cut."""
     species, now = q[SPECIES], p[NOW]
-    target = p[HINGE] if p[PENDING] > 0.0 else p[END]
+    target = p[HINGE] if p[PENDING] != NO else p[END]
     target = min(target, world.last_k[species])
     paths = at(world, species, target, PATHS) - at(world, species, now, PATHS)
     if paths >= p[HARD]:
@@ -282,13 +303,27 @@ def electron_leg(p, q, stack, stacked, world, rng):
             annihilate(p, q, stack, stacked, rng)
         q[FATE] = STOPPED
         return here
-    enter(p, q, world, voxel, rng)
+    face = nearest_face(p, q, world.edge)
+    if q[SPECIES] < 0:  # most electrons cannot leave their voxel: decided without a logarithm
+        species = int(world.material[voxel]) + (world.media if q[KIND] == POSITRON else 0)
+        within = energy_bin(world, p[ENERGY])
+        if world.reach[species, within] < face * density:
+            luck = uniform(rng)
+            if luck < world.quiet[species, within]:
+                here = p[ENERGY]
+                if q[KIND] == POSITRON:
+                    annihilate(p, q, stack, stacked, rng)
+                q[FATE] = STOPPED
+                return here
+            enter(p, q, world, voxel, 0.0, rng)
+            return stop(p, q, stack, stacked, world, luck, rng)
+    enter(p, q, world, voxel, face * density, rng)
     here = 0.0
     while True:
         species = q[SPECIES]
         face = nearest_face(p, q, world.edge)
         if p[NOW] >= world.last_k[species] or at(world, species, p[NOW], CSDA) < face * density:
-            return here + stop(p, q, stack, stacked, world, rng)
+            return here + stop(p, q, stack, stacked, world, uniform(rng), rng)
         begin = at(world, species, p[NOW], RANGE)
         before = p[HARD]
         target, end, hard = flight_end(p, q, world)

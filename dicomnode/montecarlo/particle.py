@@ -7,13 +7,21 @@ from math import cos, floor, pi, sin, sqrt
 from dicomnode.montecarlo.device import device, hot
 
 # A particle: position (mm from the grid's corner), direction, kinetic energy (MeV), and for electrons the
-# scattering lethargy: now, at the hinge, at the end of the step; hard mean free paths to go; hinge pending.
+# scattering lethargy: now, at the hinge, at the end of the step; hard mean free paths to go; hinge pending
+# (NEAR or FAR: the kind of step; NO: it is past).
 X, Y, Z, U, V, W, ENERGY, NOW, HINGE, END, HARD, PENDING = range(12)
-FIELDS = 12
-# Its integers: voxel (i, j, k), kind, species of the tables (-1: not yet looked up), what became of it.
+NO, NEAR, FAR = 0.0, 1.0, 2.0
+# For photons in flight: optical depth to go, distance to the next face on each axis, place in the tables.
+DEPTH, TO_X, TO_Y, TO_Z, PLACE = range(7, 12)
+# Random shifts of the source points of the voxel at hand.
+SHIFT, AXES = 12, 6
+FIELDS = SHIFT + AXES
+# Its integers: voxel (i, j, k), kind, species of the tables (-1: not yet looked up; of a photon 0 in flight),
+# what became of it.
 I, J, K, KIND, SPECIES, FATE, WAITING = range(7)
 INTEGERS = 7
-STACKED_INTEGERS = 4  # voxel and kind go to the stack; the rest is looked up again
+# Place, direction and energy go to the stack, voxel and kind; the rest is looked up again.
+STACKED_FIELDS, STACKED_INTEGERS = 7, 4
 PHOTON, ELECTRON, POSITRON = 0, 1, 2
 STOPPED, MOVES, ESCAPED = 0, 1, 2
 # Secondaries waiting at one time. A history holds a few; a 10 MeV cascade down to 1 keV has fewer than this.
@@ -68,9 +76,9 @@ def pop(p, q, stack, stacked):
     n = q[WAITING] - 1
     if n < 0:
         return False
-    for field in range(7):
+    for field in range(STACKED_FIELDS):
         p[field] = stack[n, field]
-    for field in range(4):
+    for field in range(STACKED_INTEGERS):
         q[field] = stacked[n, field]
     q[SPECIES] = -1
     q[WAITING] = n

@@ -1,4 +1,11 @@
-"""Photons by Woodcock tracking (Woodcock et al., ANL-7050, 1965) with a majorant for each block of voxels.
+"""Photons: voxel by voxel with an expected-value tally, or by Woodcock tracking.
+
+``photon_voxel`` flies through one voxel and leaves there the energy that a photon loses on such a path on
+average (track-length estimator; Williamson, Med Phys 14 (1987) 567). Collisions happen as ever, but only what
+their electrons carry elsewhere counts: the electron's energy is taken off where it is set free and added
+where it stops. Both together are unbiased, whatever the electrons do, and so is each collision's balance.
+``photon_leg`` flies to the next collision (Woodcock et al., ANL-7050, 1965; a majorant for each block of
+voxels) and leaves there what a collision leaves.
 
 Photoelectric effect (the photoelectron leaves; the binding energy stays: fluorescence of tissue, at most
 4 keV of calcium, ranges 0.1 mm), Compton scattering with the incoherent scattering function, coherent
@@ -12,13 +19,18 @@ from math import exp, log, pi, sqrt
 from dicomnode.montecarlo.device import device, hot
 from dicomnode.montecarlo.electron import REST
 from dicomnode.montecarlo.particle import (
+    DEPTH,
     ELECTRON,
     ENERGY,
     ESCAPED,
     FATE,
     MOVES,
+    PLACE,
     POSITRON,
+    SPECIES,
     STOPPED,
+    TO_X,
+    WAITING,
     I,
     J,
     K,
@@ -33,8 +45,9 @@ from dicomnode.montecarlo.particle import (
 from dicomnode.montecarlo.random import uniform
 
 HC = 0.0123984198  # MeV Angstrom
-# Columns of the table of coefficients: running sums, so that one number chooses the interaction.
-PHOTO, INCOHERENT, COHERENT, TOTAL, BINDING = range(5)
+# Columns of the table of coefficients: running sums, so that one number chooses the interaction; then the
+# mean bound energy, and the energy that photons lose (MeV cm2/g).
+PHOTO, INCOHERENT, COHERENT, TOTAL, BINDING, LOST = range(6)
 GROUPS = 3
 
 
@@ -47,6 +60,68 @@ def majorant(world, block, place, part):
         mu = table[place] + part * (table[place + 1] - table[place])
         largest = max(largest, world.block_density[block, group] * mu)
     return 0.1 * largest
+
+
+@hot
+def start_flight(p, q, world, rng):
+    """Optical depth to the next collision, and the way to the faces of the voxel."""
+    p[DEPTH] = -log(uniform(rng))
+    place = (log(p[ENERGY]) - world.log_photon) * world.per_log_photon
+    p[PLACE] = min(max(place, 0.0), world.photon.shape[1] - 1.001)
+    for axis in range(3):
+        p[TO_X + axis] = to_face(p[axis], p[U + axis], q[axis], world.edge[axis])
+    q[SPECIES] = 0
+
+
+@device
+def photon_voxel(p, q, stack, stacked, world, rng):
+    """Fly through one voxel, to its face or a collision.
+
+    Returns (energy lost there on average, energy lost there in truth, energy left there in truth).
+    """
+    if q[SPECIES] < 0:
+        start_flight(p, q, world, rng)
+    voxel = (q[K] * world.count[1] + q[J]) * world.count[0] + q[I]
+    material = world.material[voxel]
+    n = int(p[PLACE])
+    part = p[PLACE] - n
+    low, high = world.photon[material, n], world.photon[material, n + 1]
+    per_mm = 0.1 * world.density[voxel]
+    mu = per_mm * (low[TOTAL] + part * (high[TOTAL] - low[TOTAL]))
+    lost = per_mm * (low[LOST] + part * (high[LOST] - low[LOST]))
+    axis = 0 if p[TO_X] < p[TO_X + 1] else 1
+    axis = axis if p[TO_X + axis] < p[TO_X + 2] else 2
+    way = p[TO_X + axis]
+    if p[DEPTH] > mu * way:
+        p[DEPTH] -= mu * way
+        for other in range(3):
+            p[other] += way * p[U + other]
+            p[TO_X + other] -= way
+        forward = p[U + axis] > 0.0
+        p[TO_X + axis] = world.edge[axis] / abs(p[U + axis])
+        q[axis] += 1 if forward else -1
+        p[axis] = (q[axis] if forward else q[axis] + 1) * world.edge[axis]
+        if not 0 <= q[axis] < world.count[axis]:
+            q[FATE] = ESCAPED
+        return lost * way, 0.0, 0.0
+    way = p[DEPTH] / mu
+    for other in range(3):
+        p[other] += way * p[U + other]
+    q[SPECIES] = -1
+    before, waiting = p[ENERGY], q[WAITING]
+    here = max(interact(p, q, stack, stacked, world, material, n, part, rng), 0.0)
+    return lost * way, before - rest_of(p, q, waiting), here
+
+
+@hot
+def rest_of(p, q, waiting):
+    """Energy that a photon still has after a collision; what a pair brings back when it annihilates counts.
+
+    ``waiting`` : secondaries before it; only a pair are two.
+    """
+    if q[FATE] == MOVES:
+        return p[ENERGY]
+    return 2.0 * REST if q[WAITING] - waiting == 2 else 0.0
 
 
 @device

@@ -63,11 +63,13 @@ def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin):
             annihilate(p, q, stack, stacked, rng)
         q[FATE] = STOPPED
         return
-    enter(p, q, world, 0, rng)
+    enter(p, q, world, 0, 0.0, rng)
     while True:
         species = q[SPECIES]
         if p[NOW] >= world.last_k[species] or p[ENERGY] <= world.electron_cut * 1.000001:
-            score(edges, tally, origin, p[0], p[1], p[2], stop(p, q, stack, stacked, world, rng))
+            score(
+                edges, tally, origin, p[0], p[1], p[2], stop(p, q, stack, stacked, world, uniform(rng), rng)
+            )
             return
         begin = at(world, species, p[NOW], RANGE)
         target, end, hard = flight_end(p, q, world)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo import cpu
+from dicomnode.montecarlo.cpu import EXCESS, GONE, TOTALS
 from dicomnode.montecarlo.electron import REST
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.source import (
@@ -49,6 +50,8 @@ PIECE = 2_000_000
 # number and not a measurement, so that the same seed gives the same allotment on any machine.
 PHOTON_COST = 2.0
 PILOT = 200_000
+GROUP_EDGE, GROUP_FROM = 8, 8
+"""Voxels along a block whose electrons share histories; histories per voxel and batch that it takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,7 @@ class Tally:
     def __post_init__(self) -> None:
         self.energy = np.zeros(self.voxels, np.int64)
         self.squares = np.zeros(self.voxels)
-        self.totals = np.zeros(3, np.int64)
+        self.totals = np.zeros(TOTALS, np.int64)
 
     def add(self, energy: Int64, totals: Int64, histories: int) -> None:
         """One more batch, of the same size as those before."""
@@ -132,14 +135,19 @@ class Deposit:
 
 
 class Run:
-    """One simulation: the tables of its problem, and batches on request."""
+    """One simulation: the tables of its problem, and batches on request.
 
-    def __init__(self, problem: Problem, settings: TransportSettings, seed: int) -> None:
+    ``analogue`` : histories leave what they lose where they lose it (for comparisons)
+    """
+
+    def __init__(
+        self, problem: Problem, settings: TransportSettings, seed: int, analogue: bool = False
+    ) -> None:
         if not 0 <= seed < 2**64:
             raise OutOfDomain("seed", seed, "", "0 to 2^64 - 1")
         cuts = settings.cuts
         found = problem.members
-        self.problem, self.settings, self.seed = problem, settings, seed
+        self.problem, self.settings, self.seed, self.analogue = problem, settings, seed, analogue
         components = (electron_component(found, cuts.electron), photon_component(found, cuts.photon))
         self.local_mev = sum(c.local_mev for c in components)
         self.components = tuple(c for c in components if c.source.per_decay > 0)
@@ -157,7 +165,7 @@ class Run:
     def _control(self, component: Component) -> npt.NDArray[np.uint8]:
         """1 in voxels where twice the range of the mean electron is less than the smallest edge."""
         shape = self.weight.shape
-        if component.name != "electron":
+        if component.name != "electron" or self.analogue:
             return np.zeros(shape, np.uint8)
         source = component.source
         ranges = np.array(
@@ -173,18 +181,19 @@ class Run:
         offset = float(np.random.Generator(np.random.Philox(key=self.seed, counter=number)).random())
         share = allot(self.weight[self.sources], histories, offset)
         share = Allotment(self.sources[share.voxel], share.first, share.number)
+        groups = self._groups(component, number, share.voxel, histories)
         stream = 2 * number + (component.name == "photon")
         control = self.control[component.name]
         tallies = [np.zeros(len(self.weight), np.int64) for _ in range(self.threads)]
-        totals = np.zeros((self.threads, 3), np.int64)
+        totals = np.zeros((self.threads, TOTALS), np.int64)
         rooms = [cpu.scratch() for _ in range(self.threads)]
         cuts = _cuts(share.number, max(self.threads, self.threads * -(-histories // PIECE)))
 
         def work(thread: int, part: slice) -> None:
             cpu.run(
-                self.world, component.source, share.voxel[part], share.first[part], share.number[part],
-                np.uint64(self.seed), stream, PER_MEV, control, tallies[thread], totals[thread],
-                rooms[thread],
+                self.world, component.source, share.voxel[part], groups[part], share.number[part],
+                np.uint64(self.seed), stream, PER_MEV, control, not self.analogue, tallies[thread],
+                totals[thread], rooms[thread],
             )  # fmt: skip
 
         with ThreadPoolExecutor(self.threads) as pool:
@@ -193,6 +202,19 @@ class Run:
                 list(pool.map(work, range(len(group)), group))
                 step((n + len(group)) / len(cuts))
         return np.sum(tallies, axis=0), totals.sum(axis=0)
+
+    def _groups(self, component: Component, number: int, voxel: Int64, histories: int) -> Int64:
+        """Group of each source voxel: voxels of a group have the same histories (``history.shift``).
+
+        Electrons of blocks of GROUP_EDGE voxels, at a random place in each batch, where there are enough of
+        them: what neighbours exchange then cancels but for the differences between them.
+        """
+        if component.name != "electron" or self.analogue or histories < GROUP_FROM * len(self.sources):
+            return voxel
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[number, 1, 0, 0]))
+        shape = self.problem.decays.shape
+        block = np.array(np.unravel_index(voxel, shape)) + random.integers(GROUP_EDGE, size=3)[:, None]
+        return np.ravel_multi_index(tuple(block // GROUP_EDGE), tuple(n // GROUP_EDGE + 2 for n in shape))
 
 
 def _cuts(count: Int64, pieces: int) -> list[slice]:
@@ -289,7 +311,8 @@ def _scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Fl
         scale = all_decays / tally.decays
         known = run.weight * tally.component.source.mev_per_decay * run.control[name]
         energy = known + tally.energy / PER_MEV * scale
-        gone = float(tally.totals[1]) / PER_MEV * scale
+        # What photons were expected to lose counts, so what they truly lost less goes with the escaped.
+        gone = max(float(tally.totals[GONE] - tally.totals[EXCESS]) / PER_MEV * scale, 0.0)
         # What was drawn is not exactly what is emitted on average: one factor makes the balance exact.
         ratio = all_decays * tally.component.source.mev_per_decay / (float(energy.sum()) + gone)
         parts[name] = energy * ratio

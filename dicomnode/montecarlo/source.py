@@ -15,18 +15,22 @@ from dicomnode.physics.nuclides import BetaSpectrum, Emissions, emissions
 Float64 = npt.NDArray[np.float64]
 
 SPECTRUM_BINS = 500
+GUIDE = 1024
 
 
 class Source(NamedTuple):
     """Emissions of one component in the order of energy.
 
     ``upto`` is the running sum of yields per decay; each entry is even between ``low`` and ``high`` MeV.
+    ``guide`` names the entry from which to look for a value of ``upto``, ``per_guide`` of them per particle.
     """
 
     upto: Any
     low: Any
     high: Any
     kind: Any
+    guide: Any
+    per_guide: float
 
     @property
     def per_decay(self) -> float:
@@ -125,7 +129,10 @@ def _source(rows: list[tuple[float, float, float, int]]) -> Source:
     rows = sorted(rows)
     table = np.array([r[:3] for r in rows], np.float64).reshape(-1, 3)
     kind = np.array([r[3] for r in rows], np.int64)
-    return Source(np.cumsum(table[:, 2]), table[:, 0].copy(), table[:, 1].copy(), kind)
+    upto = np.cumsum(table[:, 2])
+    total = float(upto[-1]) if len(upto) else 1.0
+    guide = np.searchsorted(upto, np.arange(GUIDE) * (total / GUIDE)).astype(np.int64)
+    return Source(upto, table[:, 0].copy(), table[:, 1].copy(), kind, guide, GUIDE / total)
 
 
 class Allotment(NamedTuple):

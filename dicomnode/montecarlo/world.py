@@ -19,6 +19,9 @@ PHOTON_NODES = 1500
 ENERGY_NODES = 400
 ANGLE_ROWS = 40
 BREMS_BINS = 64
+REACH_BINS = 1024
+FAR_STEPS = 4.0
+"""Length of an electron's step that cannot reach a face over one that can (docs/physics.md: measured)."""
 GROUPS = 3
 BLOCK = 8
 """Edge of a block of voxels with one majorant."""
@@ -46,6 +49,9 @@ class World(NamedTuple):
     per_log_x: float
     walk: Any
     last_k: Any
+    reach: Any
+    quiet: Any
+    per_bin: float
     per_k: float
     lethargy: Any
     log_cut: float
@@ -78,6 +84,8 @@ class ElectronTables(NamedTuple):
     lethargy: Float64
     angle: Float64
     brems: Float64
+    reach: Float64
+    quiet: Float64
 
 
 def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bool = False) -> ElectronTables:
@@ -113,9 +121,13 @@ def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bo
     walk = np.stack([np.interp(nodes, k, column) for column in columns], axis=1)
     log = np.linspace(np.log(cuts.electron), np.log(highest_mev), ENERGY_NODES)
     lethargy = np.interp(log, np.log(fine[::-1]), k[::-1])
-    angle = scattering.angle_tables(g_rows, cuts.step_k)
+    angle = np.stack([scattering.angle_tables(g_rows, cuts.step_k * n) for n in (1.0, FAR_STEPS)])
     brems = _photon_quantiles(rows, medium, cuts.brems)
-    return ElectronTables(walk, float(k[-1]), lethargy, angle, brems)
+    # At the upper edges of even bins, so that they bound range and number of photons in the bin from above.
+    upper = -np.clip(np.arange(1, REACH_BINS + 1) * (highest_mev / REACH_BINS), cuts.electron, None)
+    reach = np.interp(upper, -fine, columns[3])
+    quiet = np.exp(np.interp(upper, -fine, columns[5]) - columns[5][-1])
+    return ElectronTables(walk, float(k[-1]), lethargy, angle, brems, reach, quiet)
 
 
 def _spline(x: Float64, y: Float64, at: Float64) -> Float64:
@@ -157,14 +169,16 @@ def _stack(tables: Sequence[Float64]) -> Float64:
     return np.stack([np.concatenate([t, np.repeat(t[-1:], longest - len(t), axis=0)]) for t in tables])
 
 
-def photon_tables(media: Sequence[Medium]) -> Float64:
-    """Running sums of coefficients, cm2/g, and the bound energy, by medium and energy."""
+def photon_tables(media: Sequence[Medium], end_mev: float) -> Float64:
+    """Running sums of coefficients, cm2/g; the bound energy, MeV; energy taken from photons, MeV cm2/g."""
     energy = np.geomspace(photons.LOWEST_MEV, photons.HIGHEST_MEV, PHOTON_NODES)
     out = []
     for medium in media:
         c = photons.coefficients(medium, energy)
         sums = np.cumsum([c.photoelectric, c.incoherent, c.coherent, c.pair], axis=0)
-        out.append(np.concatenate([sums, c.binding_mev[None]]).T)
+        taken = c.photoelectric * energy + c.incoherent * photons.compton_loss(medium, energy, end_mev)
+        taken += c.pair * np.maximum(energy - photons.THRESHOLD_PAIR_MEV, 0.0)
+        out.append(np.stack([*sums, c.binding_mev, taken], axis=1))
     return np.stack(out)
 
 
@@ -209,7 +223,7 @@ def make_world(
     """
     charges = (False, True) if positrons else (False,)
     walks = [electron_tables(m, cuts, highest_mev, charge) for charge in charges for m in media]
-    photon = photon_tables(media)
+    photon = photon_tables(media, cuts.photon)
     group = _groups(photon)
     block_density, blocks = _block_density(density_zyx, group[material_zyx])
     group_mu = np.zeros((GROUPS, PHOTON_NODES))
@@ -237,11 +251,14 @@ def make_world(
         per_log_x=float((len(x) - 2) / np.log(x[-1] / x[1])),
         walk=_stack([t.walk for t in walks]),
         last_k=np.array([t.last_k for t in walks]),
+        reach=np.stack([t.reach for t in walks]),
+        quiet=np.stack([t.quiet for t in walks]),
+        per_bin=REACH_BINS / highest_mev,
         per_k=float(PER_K),
         lethargy=np.stack([t.lethargy for t in walks]),
         log_cut=float(np.log(cuts.electron)),
         per_log=float((ENERGY_NODES - 1) / np.log(highest_mev / cuts.electron)),
-        angle=np.stack([t.angle for t in walks]),
+        angle=np.stack([t.angle for t in walks], axis=1),
         smoothing=scattering.SMOOTHING,
         brems=np.stack([t.brems for t in walks]),
         step_k=cuts.step_k,

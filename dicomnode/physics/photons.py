@@ -13,7 +13,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.physics.interactions import BARN_CM2, HC_MEV_ANGSTROM, Medium, element_data
+from dicomnode.physics.interactions import (
+    BARN_CM2,
+    ELECTRON_MEV,
+    HC_MEV_ANGSTROM,
+    Medium,
+    element_data,
+)
 
 Float64 = npt.NDArray[np.float64]
 
@@ -21,6 +27,7 @@ LOWEST_MEV, HIGHEST_MEV = 1e-3, 10.0
 THRESHOLD_PAIR_MEV, THRESHOLD_TRIPLET_MEV = 1.022, 2.044
 # Rows of the XCOM arrays.
 ENERGY, COHERENT, INCOHERENT, PHOTOELECTRIC, PAIR_ATOM, PAIR_ELECTRON = range(6)
+LOSS_NODES = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +129,24 @@ def scattering_share(medium: Medium) -> Float64:
     data = element_data()
     total = sum(n * data[f"scatter_{z}"] for z, n in medium.atoms_per_g.items())
     return np.asarray(np.minimum(total / sum(n * z for z, n in medium.atoms_per_g.items()), 1.0))
+
+
+def compton_loss(medium: Medium, energy_mev: Float64, end_mev: float) -> Float64:
+    """Mean energy lost in an incoherent collision, MeV: Klein-Nishina times the scattering function.
+
+    ``end_mev`` : a photon that is left with less loses that too
+    """
+    node, weight = np.polynomial.legendre.leggauss(LOSS_NODES)
+    x, share = x_grid_per_angstrom(), scattering_share(medium)
+    s = (1 + node) / 2 * np.sqrt(2.0)  # s^2 = 1 - cos
+    kappa = energy_mev[:, None] / ELECTRON_MEV
+    left = 1 / (1 + kappa * s**2)
+    transfer = energy_mev[:, None] / HC_MEV_ANGSTROM * s / np.sqrt(2.0)
+    bound = np.interp(np.log(transfer), np.log(x[1:]), share[1:])
+    bound = np.where(transfer < x[1], share[1] * (transfer / x[1]) ** 2, bound)
+    law = weight * s * left**2 * (left + 1 / left - s**2 * (2 - s**2)) * bound
+    lost = energy_mev[:, None] * np.where(energy_mev[:, None] * left <= end_mev, 1.0, 1 - left)
+    return np.asarray((law * lost).sum(axis=1) / law.sum(axis=1))
 
 
 def coherent_cumulative(medium: Medium) -> Float64:

@@ -28,11 +28,15 @@ def main() -> None:
         )
         share = allot(np.ones(density.size), 24, 0.3)
         control = np.zeros(density.size, np.uint8)
-        tally, totals = np.zeros(density.size, np.int64), np.zeros(3, np.int64)
+        tally, totals = np.zeros(density.size, np.int64), np.zeros(cpu.TOTALS, np.int64)
+        groups = share.voxel // 2
         cpu.run(
-            world, component.source, *share, np.uint64(3), 1, 2.0**30, control, tally, totals, cpu.scratch()
+            world, component.source, share.voxel, groups, share.number, np.uint64(3), 1, 2.0**30, control, True,
+            tally, totals, cpu.scratch(),
+        )  # fmt: skip
+        other, others = gpu.run(
+            world, component.source, share, groups, 3, 1, 2.0**30, control, True, blocks=2, threads=4
         )
-        other, others = gpu.run(world, component.source, share, 3, 1, 2.0**30, control, blocks=2, threads=4)
         if not (np.array_equal(tally, other) and np.array_equal(totals, others) and tally.any()):
             sys.exit(f"{component.name}: {np.flatnonzero(tally != other)} differ, {totals} {others}")
     sys.stdout.write("same bytes\n")
