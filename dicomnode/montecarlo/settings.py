@@ -50,6 +50,13 @@ class TransportSettings(Settings):
     step_transport_lengths: float = Field(
         default=0.05, ge=0.01, le=0.3, description="length of a condensed step in transport mean free paths"
     )
+    shared_block_voxels: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="electrons of blocks of so many voxels along an edge share their histories: 8 makes the "
+        "variance of a voxel 4 times less, but errors of neighbours alike; 1: voxels are independent",
+    )
     dose_to: Literal["medium", "water"] = Field(
         default="medium",
         description="water: the dose to medium times the ratio of collision stopping powers at 100 keV",

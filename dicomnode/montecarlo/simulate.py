@@ -50,8 +50,6 @@ PIECE = 2_000_000
 # number and not a measurement, so that the same seed gives the same allotment on any machine.
 PHOTON_COST = 2.0
 PILOT = 200_000
-GROUP_EDGE, GROUP_FROM = 8, 8
-"""Voxels along a block whose electrons share histories; histories per voxel and batch that it takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +176,8 @@ class Run:
         self, component: Component, number: int, histories: int, step: Callable[[float], None]
     ) -> tuple[Int64, Int64]:
         """(energy by voxel, totals) of one batch: the same for any number of threads, here or elsewhere."""
-        offset = float(np.random.Generator(np.random.Philox(key=self.seed, counter=number)).random())
-        share = allot(self.weight[self.sources], histories, offset)
-        share = Allotment(self.sources[share.voxel], share.first, share.number)
-        groups = self._groups(component, number, share.voxel, histories)
         stream = 2 * number + (component.name == "photon")
+        share, groups = self._shares(component, number, histories)
         control = self.control[component.name]
         tallies = [np.zeros(len(self.weight), np.int64) for _ in range(self.threads)]
         totals = np.zeros((self.threads, TOTALS), np.int64)
@@ -203,18 +198,31 @@ class Run:
                 step((n + len(group)) / len(cuts))
         return np.sum(tallies, axis=0), totals.sum(axis=0)
 
-    def _groups(self, component: Component, number: int, voxel: Int64, histories: int) -> Int64:
+    def _shares(self, component: Component, number: int, histories: int) -> tuple[Allotment, Int64]:
+        """Histories of each source voxel in a batch, and its group."""
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=number))
+        weight = self.weight[self.sources]
+        if self.analogue:  # every history on its own: its voxel drawn, its place and direction too
+            drawn = np.sort(random.choice(self.sources, size=histories, p=weight / weight.sum()))
+            order = np.arange(histories)
+            return Allotment(drawn, order, np.ones_like(order)), order
+        share = allot(weight, histories, float(random.random()))
+        share = Allotment(self.sources[share.voxel], share.first, share.number)
+        return share, self._groups(component, number, share.voxel)
+
+    def _groups(self, component: Component, number: int, voxel: Int64) -> Int64:
         """Group of each source voxel: voxels of a group have the same histories (``history.shift``).
 
-        Electrons of blocks of GROUP_EDGE voxels, at a random place in each batch, where there are enough of
-        them: what neighbours exchange then cancels but for the differences between them.
+        Electrons of blocks of voxels, at a random place in each batch: what neighbours exchange then cancels
+        but for the differences between them.
         """
-        if component.name != "electron" or self.analogue or histories < GROUP_FROM * len(self.sources):
+        edge = self.settings.shared_block_voxels
+        if component.name != "electron" or edge == 1:
             return voxel
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[number, 1, 0, 0]))
         shape = self.problem.decays.shape
-        block = np.array(np.unravel_index(voxel, shape)) + random.integers(GROUP_EDGE, size=3)[:, None]
-        return np.ravel_multi_index(tuple(block // GROUP_EDGE), tuple(n // GROUP_EDGE + 2 for n in shape))
+        place = np.array(np.unravel_index(voxel, shape)) + random.integers(edge, size=3)[:, None]
+        return np.asarray(np.ravel_multi_index(tuple(place // edge), tuple(n // edge + 2 for n in shape)))
 
 
 def _cuts(count: Int64, pieces: int) -> list[slice]:
