@@ -34,3 +34,15 @@ hot = njit(forceinline=True, **OPTIONS)
 device = njit(**OPTIONS)
 # Loops over histories; other threads run meanwhile.
 loop = njit(nogil=True, **OPTIONS)
+
+
+@hot
+def least(a, b):
+    """The smaller. Not ``min``: numba compiles that for CUDA only in some versions."""
+    return a if a < b else b
+
+
+@hot
+def most(a, b):
+    """The larger."""
+    return a if a > b else b

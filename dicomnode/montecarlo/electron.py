@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from math import exp, log, pi, sqrt
 
-from dicomnode.montecarlo.device import device, hot
+from dicomnode.montecarlo.device import device, hot, least, most
 from dicomnode.montecarlo.particle import (
     ELECTRON,
     END,
@@ -58,7 +58,7 @@ MEV, RANGE, PATHS, CSDA, ROW, BREMS, SHARE = range(7)
 def at(world, species, k, column):
     """A column of the walk table at lethargy k, straight between its nodes."""
     place = k * world.per_k
-    n = min(int(place), world.walk.shape[1] - 2)
+    n = least(int(place), world.walk.shape[1] - 2)
     part = place - n
     table = world.walk[species]
     return table[n, column] + part * (table[n + 1, column] - table[n, column])
@@ -68,24 +68,24 @@ def at(world, species, k, column):
 def lethargy(world, species, energy):
     """K of an energy."""
     place = (log(energy) - world.log_cut) * world.per_log
-    n = min(max(int(place), 0), world.lethargy.shape[1] - 2)
+    n = least(most(int(place), 0), world.lethargy.shape[1] - 2)
     part = place - n
     table = world.lethargy[species]
     k = table[n] + part * (table[n + 1] - table[n])
-    return min(max(k, 0.0), world.last_k[species])
+    return least(most(k, 0.0), world.last_k[species])
 
 
 @hot
 def energy_bin(world, energy):
     """Bin of the tables that bound range and bremsstrahlung from above."""
-    return min(int(energy * world.per_bin), world.reach.shape[1] - 1)
+    return least(int(energy * world.per_bin), world.reach.shape[1] - 1)
 
 
 @hot
 def deflect(p, world, species, k, rng):
     """Multiple scattering of one whole step, at its hinge."""
     place = at(world, species, k, ROW) + uniform(rng)  # a row of the energies at random: linear on average
-    row = min(int(place), world.angle.shape[2] - 1)
+    row = least(int(place), world.angle.shape[2] - 1)
     u = uniform(rng)
     bins = (world.angle.shape[3] - 1) // 3
     if u < 0.9375:  # the levels of scattering.quantile_nodes
@@ -97,14 +97,14 @@ def deflect(p, world, species, k, rng):
     n = int(place)
     table = world.angle[1 if p[PENDING] == FAR else 0, species, row]
     g = table[n] + (place - n) * (table[n + 1] - table[n])
-    turn(p, max(-1.0, 1.0 - g * u / (1.0 - u + world.smoothing)), 2.0 * pi * uniform(rng))
+    turn(p, most(-1.0, 1.0 - g * u / (1.0 - u + world.smoothing)), 2.0 * pi * uniform(rng))
 
 
 @device
 def photon_of(world, species, energy, rng):
     """Energy of a bremsstrahlung photon above the cut (Seltzer and Berger)."""
     place = at(world, species, lethargy(world, species, energy), ROW) + uniform(rng)
-    row = min(int(place), world.brems.shape[1] - 1)
+    row = least(int(place), world.brems.shape[1] - 1)
     bins = world.brems.shape[2] - 1
     u = uniform(rng) * bins
     n = int(u)
@@ -116,7 +116,7 @@ def photon_of(world, species, energy, rng):
 @device
 def emit_photon(p, q, stack, stacked, world, energy, rng):
     """Bremsstrahlung photon at the angle of a dipole in flight: (1 - beta cos)^-2. Returns its energy."""
-    k = min(photon_of(world, q[SPECIES], energy, rng), energy)
+    k = least(photon_of(world, q[SPECIES], energy, rng), energy)
     beta = sqrt(energy * (energy + 2 * REST)) / (energy + REST)
     u = 2.0 * uniform(rng) - 1.0
     old_u, old_v, old_w = p[U], p[V], p[W]
@@ -133,7 +133,7 @@ def moller_transfer(energy, cut, rng):
     c1, c2 = (tau / (tau + 1.0)) ** 2, (2.0 * tau + 1.0) / (tau + 1.0) ** 2
     low = cut / energy
     top = 2.0 + 0.25 * c1 - c2
-    top = max(top, 1.0)
+    top = most(top, 1.0)
     while True:
         x = low / (1.0 - uniform(rng) * (1.0 - 2.0 * low))
         r = x / (1.0 - x)
@@ -192,7 +192,7 @@ def stop(p, q, stack, stacked, world, luck, rng):
                     high = middle
             energy = at(world, species, low, MEV)
             if energy > world.photon_cut:
-                here -= emit_photon(p, q, stack, stacked, world, min(energy, here), rng)
+                here -= emit_photon(p, q, stack, stacked, world, least(energy, here), rng)
     if q[KIND] == POSITRON:
         annihilate(p, q, stack, stacked, rng)
     q[FATE] = STOPPED
@@ -204,7 +204,7 @@ def new_step(p, world, species, way, rng):
     """A step begins: its end and its hinge. ``way``: to the nearest face, g/cm2."""
     length = FAR_STEPS * world.step_k
     p[PENDING] = FAR
-    last = min(p[NOW] + length, world.last_k[species])
+    last = least(p[NOW] + length, world.last_k[species])
     if at(world, species, p[NOW], RANGE) - at(world, species, last, RANGE) >= way:
         length = world.step_k
         p[PENDING] = NEAR
@@ -252,7 +252,7 @@ def event(p, q, stack, stacked, world, density, hard, rng):
         if uniform(rng) < at(world, q[SPECIES], p[NOW], SHARE):
             if p[ENERGY] > world.photon_cut:
                 k = emit_photon(p, q, stack, stacked, world, p[ENERGY], rng)
-                lose(p, q, world, max(p[ENERGY] - k, 1e-9))
+                lose(p, q, world, most(p[ENERGY] - k, 1e-9))
         elif p[ENERGY] > 2.0 * world.delta_cut:
             here = collide(p, q, stack, stacked, world, density, nearest_face(p, q, world.edge), rng)
             lose(p, q, world, p[ENERGY])
@@ -270,7 +270,7 @@ def flight_end(p, q, world):
     """(lethargy, range there, hard event?) of the next event: hinge, end of step, hard event or cut."""
     species, now = q[SPECIES], p[NOW]
     target = p[HINGE] if p[PENDING] != NO else p[END]
-    target = min(target, world.last_k[species])
+    target = least(target, world.last_k[species])
     paths = at(world, species, target, PATHS) - at(world, species, now, PATHS)
     if paths >= p[HARD]:
         target = now + (target - now) * p[HARD] / paths
@@ -284,10 +284,10 @@ def cut_flight(world, species, now, target, begin, end, stop_range):
     """Lethargy at which the residual range is ``stop_range``, between the ends of a flight (Newton)."""
     k = now + (target - now) * (begin - stop_range) / (begin - end)
     for _ in range(2):
-        n = min(int(k * world.per_k), world.walk.shape[1] - 2)
+        n = least(int(k * world.per_k), world.walk.shape[1] - 2)
         slope = (world.walk[species, n + 1, RANGE] - world.walk[species, n, RANGE]) * world.per_k
         k -= (at(world, species, k, RANGE) - stop_range) / slope
-        k = min(max(k, now), target)
+        k = least(most(k, now), target)
     return k
 
 
@@ -327,11 +327,12 @@ def electron_leg(p, q, stack, stacked, world, rng):
         begin = at(world, species, p[NOW], RANGE)
         before = p[HARD]
         target, end, hard = flight_end(p, q, world)
-        axis, way = 0, to_face(p[0], p[U], q[I], world.edge[0])
-        for other in range(1, 3):
-            t = to_face(p[other], p[U + other], q[other], world.edge[other])
-            if t < way:
-                axis, way = other, t
+        axis, way = 0, 1e30
+        if begin - end > face * density:  # otherwise no face is within reach
+            for other in range(3):
+                t = to_face(p[other], p[U + other], q[other], world.edge[other])
+                if t < way:
+                    axis, way = other, t
         if begin - end > way * density:
             k = cut_flight(world, species, p[NOW], target, begin, end, begin - way * density)
             p[HARD] = before - (at(world, species, k, PATHS) - at(world, species, p[NOW], PATHS))
@@ -340,7 +341,7 @@ def electron_leg(p, q, stack, stacked, world, rng):
         for other in range(3):
             p[other] += length * p[U + other]
         p[NOW] = target
-        left = min(at(world, species, target, MEV), p[ENERGY])
+        left = least(at(world, species, target, MEV), p[ENERGY])
         here += p[ENERGY] - left
         p[ENERGY] = left
         if p[ENERGY] > world.electron_cut * 1.000001:
@@ -361,7 +362,7 @@ def cross(p, q, world, axis, way, k):
     q[axis] += 1 if p[U + axis] > 0.0 else -1
     side = q[axis] if p[U + axis] > 0.0 else q[axis] + 1
     p[axis] = side * world.edge[axis]
-    left = min(at(world, q[SPECIES], k, MEV), p[ENERGY])
+    left = least(at(world, q[SPECIES], k, MEV), p[ENERGY])
     lost = p[ENERGY] - left
     p[ENERGY] = left
     p[NOW] = k

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor
 
 from dicomnode.montecarlo import random
-from dicomnode.montecarlo.device import device, hot
+from dicomnode.montecarlo.device import device, hot, least
 from dicomnode.montecarlo.electron import REST, electron_leg
 from dicomnode.montecarlo.particle import (
     AXES,
@@ -45,7 +45,7 @@ def spread(shift, index, stride):
 @hot
 def source_energy(source, u):
     """(energy, kind) of the emission at u of the running sum of yields."""
-    low = source.guide[min(int(u * source.per_guide), len(source.guide) - 1)]
+    low = source.guide[least(int(u * source.per_guide), len(source.guide) - 1)]
     while low < len(source.upto) - 1 and source.upto[low] < u:
         low += 1
     before = source.upto[low - 1] if low > 0 else 0.0
@@ -74,7 +74,7 @@ def begin(p, q, world, source, seed, stream, voxel, group, index, rng):
     q[I], q[J], q[K] = voxel % nx, (voxel // nx) % ny, voxel // (nx * ny)
     for axis in range(3):
         place = spread(p[SHIFT + axis + 1], index, STRIDES[axis + 1])
-        p[axis] = (q[axis] + min(place, 0.999999999)) * world.edge[axis]
+        p[axis] = (q[axis] + least(place, 0.999999999)) * world.edge[axis]
     isotropic(p, spread(p[SHIFT + 4], index, STRIDES[4]), spread(p[SHIFT + 5], index, STRIDES[5]))
     p[ENERGY] = energy
     q[KIND], q[SPECIES], q[WAITING], q[FATE] = kind, -1, 0, MOVES

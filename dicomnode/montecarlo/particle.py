@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import cos, floor, pi, sin, sqrt
+from math import floor, pi, sqrt
 
-from dicomnode.montecarlo.device import device, hot
+from dicomnode.montecarlo.device import device, hot, least, most
 
 # A particle: position (mm from the grid's corner), direction, kinetic energy (MeV), and for electrons the
 # scattering lethargy: now, at the hinge, at the end of the step; hard mean free paths to go; hinge pending
@@ -29,32 +29,49 @@ STACK = 64
 
 
 @hot
+def cosine_sine(angle):
+    """Cosine and sine, to 1e-11: series within an eighth of a turn; faster than two calls of the library."""
+    quarters = floor(angle * (2.0 / pi) + 0.5)
+    x = angle - quarters * (0.5 * pi)
+    y = x * x
+    c = 1.0 + y * (
+        -1 / 2 + y * (1 / 24 + y * (-1 / 720 + y * (1 / 40320 + y * (-1 / 3628800 + y / 479001600))))
+    )
+    s = x * (1.0 + y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880 - y / 39916800)))))
+    which = int(quarters) & 3
+    if which & 1:
+        c, s = -s, c
+    return (-c, -s) if which & 2 else (c, s)
+
+
+@hot
 def turn(p, cosine, azimuth):
     """Turn the direction by a polar angle and an azimuth about itself."""
-    sine = sqrt(max(0.0, 1.0 - cosine * cosine))
-    a, b = sine * cos(azimuth), sine * sin(azimuth)
+    sine = sqrt(most(0.0, 1.0 - cosine * cosine))
+    a, b = cosine_sine(azimuth)
+    a *= sine
+    b *= sine
     u, v, w = p[U], p[V], p[W]
     side = u * u + v * v
     if side > 1e-12:
         root = sqrt(side)
-        p[U] = u * cosine + (u * w * a - v * b) / root
-        p[V] = v * cosine + (v * w * a + u * b) / root
-        p[W] = w * cosine - root * a
+        per_root = 1.0 / root
+        x = u * cosine + (u * w * a - v * b) * per_root
+        y = v * cosine + (v * w * a + u * b) * per_root
+        z = w * cosine - root * a
     else:
-        p[U], p[V], p[W] = a, b, (cosine if w > 0 else -cosine)
-    norm = 1.0 / sqrt(p[U] * p[U] + p[V] * p[V] + p[W] * p[W])
-    p[U] *= norm
-    p[V] *= norm
-    p[W] *= norm
+        x, y, z = a, b, (cosine if w > 0 else -cosine)
+    norm = 1.5 - 0.5 * (x * x + y * y + z * z)  # of 1/sqrt, where the length is 1 but for rounding
+    p[U], p[V], p[W] = x * norm, y * norm, z * norm
 
 
 @hot
 def isotropic(p, one, two):
     """A direction from two uniform numbers."""
     p[W] = 1.0 - 2.0 * one
-    sine = sqrt(max(0.0, 1.0 - p[W] * p[W]))
-    p[U] = sine * cos(2.0 * pi * two)
-    p[V] = sine * sin(2.0 * pi * two)
+    sine = sqrt(most(0.0, 1.0 - p[W] * p[W]))
+    c, s = cosine_sine(2.0 * pi * two)
+    p[U], p[V] = sine * c, sine * s
 
 
 @device
@@ -89,9 +106,9 @@ def pop(p, q, stack, stacked):
 def to_face(position, direction, index, edge):
     """Distance along the flight to the voxel's face on one axis, mm; never negative."""
     if direction > 0.0:
-        return max(0.0, ((index + 1) * edge - position) / direction)
+        return most(0.0, ((index + 1) * edge - position) / direction)
     if direction < 0.0:
-        return max(0.0, (index * edge - position) / direction)
+        return most(0.0, (index * edge - position) / direction)
     return 1e30
 
 
@@ -101,11 +118,11 @@ def nearest_face(p, q, edge):
     nearest = 1e30
     for axis in range(3):
         inside = p[axis] - q[axis] * edge[axis]
-        nearest = min(nearest, min(inside, edge[axis] - inside))
+        nearest = least(nearest, least(inside, edge[axis] - inside))
     return nearest
 
 
 @hot
 def cell(position, edge, count):
     """Index of the voxel at a position on one axis, within the grid."""
-    return min(max(int(floor(position / edge)), 0), count - 1)
+    return least(most(int(floor(position / edge)), 0), count - 1)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from math import exp, log, pi, sqrt
 
-from dicomnode.montecarlo.device import device, hot
+from dicomnode.montecarlo.device import device, hot, least, most
 from dicomnode.montecarlo.electron import REST
 from dicomnode.montecarlo.particle import (
     DEPTH,
@@ -58,7 +58,7 @@ def majorant(world, block, place, part):
     for group in range(GROUPS):
         table = world.group_mu[group]
         mu = table[place] + part * (table[place + 1] - table[place])
-        largest = max(largest, world.block_density[block, group] * mu)
+        largest = most(largest, world.block_density[block, group] * mu)
     return 0.1 * largest
 
 
@@ -67,7 +67,7 @@ def start_flight(p, q, world, rng):
     """Optical depth to the next collision, and the way to the faces of the voxel."""
     p[DEPTH] = -log(uniform(rng))
     place = (log(p[ENERGY]) - world.log_photon) * world.per_log_photon
-    p[PLACE] = min(max(place, 0.0), world.photon.shape[1] - 1.001)
+    p[PLACE] = least(most(place, 0.0), world.photon.shape[1] - 1.001)
     for axis in range(3):
         p[TO_X + axis] = to_face(p[axis], p[U + axis], q[axis], world.edge[axis])
     q[SPECIES] = 0
@@ -109,7 +109,7 @@ def photon_voxel(p, q, stack, stacked, world, rng):
         p[other] += way * p[U + other]
     q[SPECIES] = -1
     before, waiting = p[ENERGY], q[WAITING]
-    here = max(interact(p, q, stack, stacked, world, material, n, part, rng), 0.0)
+    here = most(interact(p, q, stack, stacked, world, material, n, part, rng), 0.0)
     return lost * way, before - rest_of(p, q, waiting), here
 
 
@@ -129,7 +129,7 @@ def photon_leg(p, q, stack, stacked, world, rng):
     """Fly to the next interaction that leaves energy, or out. Returns the energy left in voxel (i, j, k)."""
     while True:
         place = (log(p[ENERGY]) - world.log_photon) * world.per_log_photon
-        n = min(max(int(place), 0), world.photon.shape[1] - 2)
+        n = least(most(int(place), 0), world.photon.shape[1] - 2)
         part = place - n
         if not fly(p, q, world, n, part, rng):
             q[FATE] = ESCAPED
@@ -147,11 +147,11 @@ def fly(p, q, world, n, part, rng):
     while True:
         block = (bk * world.blocks[1] + bj) * world.blocks[0] + bi
         top = majorant(world, block, n, part)
-        free = -log(uniform(rng)) / max(top, 1e-30)
+        free = -log(uniform(rng)) / most(top, 1e-30)
         wx = to_face(p[0], p[U], bi, world.block * world.edge[0])
         wy = to_face(p[1], p[V], bj, world.block * world.edge[1])
         wz = to_face(p[2], p[W], bk, world.block * world.edge[2])
-        way = min(wx, min(wy, wz))
+        way = least(wx, least(wy, wz))
         if free > way:
             for axis in range(3):
                 p[axis] += way * p[U + axis]
@@ -183,7 +183,7 @@ def interact(p, q, stack, stacked, world, material, n, part, rng):
     choice = uniform(rng) * (low[TOTAL] + part * (high[TOTAL] - low[TOTAL]))
     energy = p[ENERGY]
     if choice < low[PHOTO] + part * (high[PHOTO] - low[PHOTO]):
-        bound = min(low[BINDING], energy)
+        bound = least(low[BINDING], energy)
         photoelectron(p, q, stack, stacked, world, energy - bound, rng)
         q[FATE] = STOPPED
         if energy - bound <= world.electron_cut:
@@ -219,11 +219,11 @@ def photoelectron(p, q, stack, stacked, world, energy, rng):
 @device
 def scattered_share(world, material, x):
     """Incoherent scattering function over the number of electrons at x, 1/Angstrom."""
-    place = (log(max(x, 1e-12)) - world.log_x) * world.per_log_x
+    place = (log(most(x, 1e-12)) - world.log_x) * world.per_log_x
     if place < 0.0:
         return world.scatter[material, 1] * exp(2.0 * place / world.per_log_x)  # rises as x^2
-    n = min(int(place), world.scatter.shape[1] - 3)
-    part = min(place - n, 1.0)
+    n = least(int(place), world.scatter.shape[1] - 3)
+    part = least(place - n, 1.0)
     table = world.scatter[material]
     return table[n + 1] + part * (table[n + 2] - table[n + 1])
 
@@ -252,7 +252,7 @@ def compton(p, q, stack, stacked, world, material, rng):
     if electron > world.electron_cut:
         old_u, old_v, old_w = p[U], p[V], p[W]
         momentum = sqrt(electron * (electron + 2.0 * REST))
-        turn(p, min(1.0, (energy - energy * e * (1.0 - t)) / momentum), azimuth + pi)
+        turn(p, least(1.0, (energy - energy * e * (1.0 - t)) / momentum), azimuth + pi)
         push(p, q, stack, stacked, ELECTRON, electron)
         p[U], p[V], p[W] = old_u, old_v, old_w
         here = 0.0
@@ -279,7 +279,7 @@ def rayleigh(p, world, material, rng):
         else:
             high = middle
     share = (largest**2 - x[end] ** 2) / (x[end + 1] ** 2 - x[end] ** 2)
-    total = table[end] + min(share, 1.0) * (table[end + 1] - table[end])
+    total = table[end] + least(share, 1.0) * (table[end + 1] - table[end])
     while True:
         wanted = uniform(rng) * total
         low, high = 0, end + 1
@@ -291,7 +291,7 @@ def rayleigh(p, world, material, rng):
                 high = middle
         part = (wanted - table[low]) / (table[high] - table[low])
         squared = x[low] ** 2 + part * (x[high] ** 2 - x[low] ** 2)
-        cosine = max(-1.0, 1.0 - 2.0 * squared / largest**2)
+        cosine = most(-1.0, 1.0 - 2.0 * squared / largest**2)
         if 2.0 * uniform(rng) < 1.0 + cosine * cosine:
             break
     turn(p, cosine, 2.0 * pi * uniform(rng))

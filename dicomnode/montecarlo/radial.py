@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dicomnode.montecarlo.device import device, hot, loop
+from dicomnode.montecarlo.device import device, hot, least, loop
 from dicomnode.montecarlo.electron import (
     MEV,
     RANGE,
@@ -75,7 +75,7 @@ def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin):
         target, end, hard = flight_end(p, q, world)
         length = (begin - end) / density
         part = length * uniform(rng)
-        left = min(at(world, species, target, MEV), p[ENERGY])
+        left = least(at(world, species, target, MEV), p[ENERGY])
         score(
             edges, tally, origin, p[0] + part * p[U], p[1] + part * p[U + 1], p[2] + part * p[U + 2],
             p[ENERGY] - left,

@@ -32,6 +32,10 @@ class TransportSettings(Settings):
     threads: int = Field(
         default=0, ge=0, le=1024, description="threads, 0 for all cores; no effect on the result"
     )
+    scheduler: str = Field(
+        default="",
+        description="Dask scheduler whose workers share the batches (tcp://host:port); empty: here",
+    )
     electron_cut_kev: float = Field(
         default=10.0, ge=5, le=100, description="electrons below stop here: 2.5 um of water at 10 keV"
     )

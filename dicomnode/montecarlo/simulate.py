@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -33,6 +34,7 @@ from dicomnode.montecarlo.source import (
     electron_component,
     photon_component,
 )
+from dicomnode.montecarlo.spread import Spread, cluster
 from dicomnode.montecarlo.world import World, make_world
 from dicomnode.physics.electrons import csda_range
 from dicomnode.physics.interactions import Medium
@@ -40,6 +42,8 @@ from dicomnode.physics.interactions import Medium
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Progress = Callable[[float, str], None]
+Batch = Callable[[Component, int, int, Callable[[float], None]], tuple[Int64, Int64]]
+"""``Run.batch``, here or elsewhere."""
 
 PER_MEV = 2.0**30
 """Units of the tallies in one MeV: a batch may hold 8e9 MeV, and a deposit is known to 1 meV."""
@@ -48,7 +52,7 @@ PIECE = 2_000_000
 """Histories between two calls of ``progress``."""
 # A photon history takes about so many times the time of an electron history (benchmarks/montecarlo.py). A
 # number and not a measurement, so that the same seed gives the same allotment on any machine.
-PHOTON_COST = 2.0
+PHOTON_COST = 8.0
 PILOT = 200_000
 
 
@@ -157,7 +161,6 @@ class Run:
         )  # fmt: skip
         self.weight = problem.decays.ravel()
         self.sources = np.flatnonzero(self.weight > 0)
-        self.threads = settings.threads or os.cpu_count() or 1
         self.control = {c.name: self._control(c) for c in self.components}
 
     def _control(self, component: Component) -> npt.NDArray[np.uint8]:
@@ -178,11 +181,11 @@ class Run:
         """(energy by voxel, totals) of one batch: the same for any number of threads, here or elsewhere."""
         stream = 2 * number + (component.name == "photon")
         share, groups = self._shares(component, number, histories)
-        control = self.control[component.name]
-        tallies = [np.zeros(len(self.weight), np.int64) for _ in range(self.threads)]
-        totals = np.zeros((self.threads, TOTALS), np.int64)
-        rooms = [cpu.scratch() for _ in range(self.threads)]
-        cuts = _cuts(share.number, max(self.threads, self.threads * -(-histories // PIECE)))
+        control, threads = self.control[component.name], self.settings.threads or os.cpu_count() or 1
+        tallies = [np.zeros(len(self.weight), np.int64) for _ in range(threads)]
+        totals = np.zeros((threads, TOTALS), np.int64)
+        rooms = [cpu.scratch() for _ in range(threads)]
+        cuts = _cuts(share.number, max(threads, threads * -(-histories // PIECE)))
 
         def work(thread: int, part: slice) -> None:
             cpu.run(
@@ -191,22 +194,26 @@ class Run:
                 totals[thread], rooms[thread],
             )  # fmt: skip
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            for n in range(0, len(cuts), self.threads):
-                group = cuts[n : n + self.threads]
+        with ThreadPoolExecutor(threads) as pool:
+            for n in range(0, len(cuts), threads):
+                group = cuts[n : n + threads]
                 list(pool.map(work, range(len(group)), group))
                 step((n + len(group)) / len(cuts))
         return np.sum(tallies, axis=0), totals.sum(axis=0)
 
+    def _random(self, number: int, use: int) -> np.random.Generator:
+        """Random numbers of a batch: streams that never meet, for they begin 2^128 numbers apart."""
+        return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, number, use]))
+
     def _shares(self, component: Component, number: int, histories: int) -> tuple[Allotment, Int64]:
         """Histories of each source voxel in a batch, and its group."""
-        random = np.random.Generator(np.random.Philox(key=self.seed, counter=number))
         weight = self.weight[self.sources]
         if self.analogue:  # every history on its own: its voxel drawn, its place and direction too
+            random = self._random(number, 2)
             drawn = np.sort(random.choice(self.sources, size=histories, p=weight / weight.sum()))
             order = np.arange(histories)
             return Allotment(drawn, order, np.ones_like(order)), order
-        share = allot(weight, histories, float(random.random()))
+        share = allot(weight, histories, float(self._random(number, 0).random()))
         share = Allotment(self.sources[share.voxel], share.first, share.number)
         return share, self._groups(component, number, share.voxel)
 
@@ -219,8 +226,7 @@ class Run:
         edge = self.settings.shared_block_voxels
         if component.name != "electron" or edge == 1:
             return voxel
-        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[number, 1, 0, 0]))
-        shape = self.problem.decays.shape
+        random, shape = self._random(number, 1), self.problem.decays.shape
         place = np.array(np.unravel_index(voxel, shape)) + random.integers(edge, size=3)[:, None]
         return np.asarray(np.ravel_multi_index(tuple(place // edge), tuple(n // edge + 2 for n in shape)))
 
@@ -253,6 +259,40 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
     run = Run(problem, settings, seed)
     where = region(problem, 1.0)
     sizes = _plan(run, where, progress)
+    with ExitStack() as stack:
+        batch: Batch = run.batch
+        if settings.scheduler:
+            batch = _spread(run, sizes, stack.enter_context(cluster(settings.scheduler)))
+        return _batches(run, sizes, where, batch, started, progress)
+
+
+def _spread(run: Run, sizes: dict[str, int], client: Any) -> Batch:
+    """Batches by the workers of a cluster; those that are sure to be wanted are begun."""
+    spread = Spread(run, client)
+    for number in range(run.settings.batches):
+        for component in run.components:
+            spread.ahead(component, number, sizes[component.name])
+
+    def batch(
+        component: Component, number: int, histories: int, step: Callable[[float], None]
+    ) -> tuple[Int64, Int64]:
+        found = spread.batch(component, number, histories)
+        step(1.0)
+        return found
+
+    return batch
+
+
+def _batches(
+    run: Run,
+    sizes: dict[str, int],
+    where: npt.NDArray[np.bool_],
+    batch: Batch,
+    started: float,
+    progress: Progress,
+) -> Deposit:
+    """Batches in their order until the settings say stop."""
+    settings = run.settings
     tallies = {c.name: Tally(c, len(run.weight)) for c in run.components}
     number = 0
     while True:
@@ -262,7 +302,7 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
             def step(part: float, base: int = number) -> None:
                 progress(min(0.99, 0.05 + 0.9 * (base + part) / settings.batches), "transport")
 
-            energy, totals = run.batch(component, number, n, step)
+            energy, totals = batch(component, number, n, step)
             tallies[component.name].add(energy, totals, n)
         number += 1
         late = settings.seconds is not None and time.monotonic() - started > settings.seconds
