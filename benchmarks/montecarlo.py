@@ -151,7 +151,8 @@ def main() -> None:
     report(f"this code, blocks of {given.block}", shared)
     analogue = ours(problem, given.decays / 10, analogue=True)
     report("this code, analogue", analogue)
-    print(f"  gain over the analogue mode: {cost(analogue) / cost(mine):.1f}; {cost(analogue) / cost(shared):.1f}")
+    gains = [cost(analogue) / cost(found) for found in (mine, shared)]
+    print(f"  gain over the analogue mode: {gains[0]:.1f}; with blocks {gains[1]:.1f}")
     variance = sum(v for v, _ in analogue.values())
     equal = variance / cost(mine)
     print(f"  analogue decays of equal uncertainty: {equal:.3g} per CPU s and core")
