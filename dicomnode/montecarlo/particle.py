@@ -11,10 +11,11 @@ from dicomnode.montecarlo.device import device, hot, least, most
 # (NEAR or FAR: the kind of step; NO: it is past).
 X, Y, Z, U, V, W, ENERGY, NOW, HINGE, END, HARD, PENDING = range(12)
 NO, NEAR, FAR = 0.0, 1.0, 2.0
-# For photons in flight: optical depth to go, distance to the next face on each axis, place in the tables.
-DEPTH, TO_X, TO_Y, TO_Z, PLACE = range(7, 12)
+# For photons in flight: optical depth to go, distance to the next face on each axis, place in the tables, and
+# the smallest edge of a voxel (g/cm2) that leaves expected values.
+DEPTH, TO_X, TO_Y, TO_Z, PLACE, THIN = range(7, 13)
 # Random shifts of the source points of the voxel at hand.
-SHIFT, AXES = 12, 6
+SHIFT, AXES = 13, 6
 FIELDS = SHIFT + AXES
 # Its integers: voxel (i, j, k), kind, species of the tables (-1: not yet looked up; of a photon 0 in flight),
 # what became of it.

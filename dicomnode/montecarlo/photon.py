@@ -17,7 +17,7 @@ from __future__ import annotations
 from math import exp, log, pi, sqrt
 
 from dicomnode.montecarlo.device import device, hot, least, most
-from dicomnode.montecarlo.electron import REST
+from dicomnode.montecarlo.electron import REST, energy_bin
 from dicomnode.montecarlo.particle import (
     DEPTH,
     ELECTRON,
@@ -29,6 +29,7 @@ from dicomnode.montecarlo.particle import (
     POSITRON,
     SPECIES,
     STOPPED,
+    THIN,
     TO_X,
     WAITING,
     I,
@@ -45,6 +46,9 @@ from dicomnode.montecarlo.particle import (
 from dicomnode.montecarlo.random import uniform
 
 HC = 0.0123984198  # MeV Angstrom
+SHORT = 0.5
+"""Range of the fastest Compton electron over the voxel's smallest edge below which voxels leave averages."""
+FEWEST_LEFT = 0.3  # of a photon's energy: where the photoelectric effect competes, below 100 keV
 # Columns of the table of coefficients: running sums, so that one number chooses the interaction; then the
 # mean bound energy, and the energy that photons lose (MeV cm2/g).
 PHOTO, INCOHERENT, COHERENT, TOTAL, BINDING, LOST = range(6)
@@ -70,6 +74,10 @@ def start_flight(p, q, world, rng):
     p[PLACE] = least(most(place, 0.0), world.photon.shape[1] - 1.001)
     for axis in range(3):
         p[TO_X + axis] = to_face(p[axis], p[U + axis], q[axis], world.edge[axis])
+    kappa = p[ENERGY] / REST
+    fastest = p[ENERGY] * most(2.0 * kappa / (1.0 + 2.0 * kappa), FEWEST_LEFT)
+    voxel = (q[K] * world.count[1] + q[J]) * world.count[0] + q[I]
+    p[THIN] = world.reach[int(world.material[voxel]), energy_bin(world, fastest)] / SHORT
     q[SPECIES] = 0
 
 
@@ -77,7 +85,8 @@ def start_flight(p, q, world, rng):
 def photon_voxel(p, q, stack, stacked, world, rng):
     """Fly through one voxel, to its face or a collision.
 
-    Returns (energy lost there on average, energy lost there in truth, energy left there in truth).
+    Returns (energy lost there on average, energy lost there in truth, energy left there in truth). Where
+    electrons would leave the voxel anyway the average is no help, and the truth stands for it.
     """
     if q[SPECIES] < 0:
         start_flight(p, q, world, rng)
@@ -89,6 +98,7 @@ def photon_voxel(p, q, stack, stacked, world, rng):
     per_mm = 0.1 * world.density[voxel]
     mu = per_mm * (low[TOTAL] + part * (high[TOTAL] - low[TOTAL]))
     lost = per_mm * (low[LOST] + part * (high[LOST] - low[LOST]))
+    smooth = per_mm * least(world.edge[0], least(world.edge[1], world.edge[2])) > p[THIN]
     axis = 0 if p[TO_X] < p[TO_X + 1] else 1
     axis = axis if p[TO_X + axis] < p[TO_X + 2] else 2
     way = p[TO_X + axis]
@@ -103,14 +113,15 @@ def photon_voxel(p, q, stack, stacked, world, rng):
         p[axis] = (q[axis] if forward else q[axis] + 1) * world.edge[axis]
         if not 0 <= q[axis] < world.count[axis]:
             q[FATE] = ESCAPED
-        return lost * way, 0.0, 0.0
+        return (lost * way if smooth else 0.0), 0.0, 0.0
     way = p[DEPTH] / mu
     for other in range(3):
         p[other] += way * p[U + other]
     q[SPECIES] = -1
     before, waiting = p[ENERGY], q[WAITING]
     here = most(interact(p, q, stack, stacked, world, material, n, part, rng), 0.0)
-    return lost * way, before - rest_of(p, q, waiting), here
+    given = before - rest_of(p, q, waiting)
+    return (lost * way if smooth else given), given, here
 
 
 @hot

@@ -358,7 +358,8 @@ def _scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Fl
     for name, tally in tallies.items():
         scale = all_decays / tally.decays
         known = run.weight * tally.component.source.mev_per_decay * run.control[name]
-        energy = known + tally.energy / PER_MEV * scale
+        # Differences of what was expected and drawn: below zero only by chance, where sigma is larger.
+        energy = np.maximum(known + tally.energy / PER_MEV * scale, 0.0)
         # What photons were expected to lose counts, so what they truly lost less goes with the escaped.
         gone = max(float(tally.totals[GONE] - tally.totals[EXCESS]) / PER_MEV * scale, 0.0)
         # What was drawn is not exactly what is emitted on average: one factor makes the balance exact.

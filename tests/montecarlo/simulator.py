@@ -31,8 +31,8 @@ def main() -> None:
         tally, totals = np.zeros(density.size, np.int64), np.zeros(cpu.TOTALS, np.int64)
         groups = share.voxel // 2
         cpu.run(
-            world, component.source, share.voxel, groups, share.number, np.uint64(3), 1, 2.0**30, control, True,
-            tally, totals, cpu.scratch(),
+            world, component.source, share.voxel, groups, share.number, np.uint64(3), 1, 2.0**30, control,
+            True, tally, totals, cpu.scratch(),
         )  # fmt: skip
         other, others = gpu.run(
             world, component.source, share, groups, 3, 1, 2.0**30, control, True, blocks=2, threads=4

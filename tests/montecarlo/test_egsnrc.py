@@ -29,6 +29,18 @@ def merged(edges, energy, variance, width):
     )
 
 
+def by_level(variance, dose, smooth_dose, material):
+    """The variance of one code, smoothed: proportional to dose within a material and a level of dose.
+
+    A voxel that few histories hit has a low dose and a low variance by the same chance, so that its own sigma
+    is too small where it matters (docs/physics.md). Levels are those of the other code, which has less noise.
+    """
+    level = np.digitize(smooth_dose, np.quantile(smooth_dose, np.linspace(0, 1, 41)[1:-1]))
+    group = (material * 41 + level).ravel().astype(int)
+    ratio = np.bincount(group, variance.ravel()) / np.maximum(np.bincount(group, dose.ravel()), 1e-300)
+    return ratio[group].reshape(dose.shape) * smooth_dose
+
+
 @pytest.mark.parametrize(("name", "histories"), [("Lu-177", 400_000), ("Y-90", 120_000), ("I-131", 250_000)])
 def test_electron_kernels_in_water_are_those_of_egsnrc(egsnrc, kernel_of, name, histories):
     ref = np.load(egsnrc / f"dpk_water_{name.replace('-', '')}.npz")
@@ -103,3 +115,6 @@ def test_the_phantom_of_lung_tissue_and_bone_is_that_of_egsnrc(egsnrc, phantom, 
     source = label > 0
     close = np.abs(gy - expected) <= 2 * np.sqrt(sigma**2 + variance) + 0.01 * expected
     assert close[source].mean() >= 0.95
+    variance = by_level(variance, expected, gy, material)
+    close = np.abs(gy - expected) <= 2 * np.sqrt(sigma**2 + variance) + 0.01 * expected
+    assert close.mean() >= 0.95
