@@ -5,6 +5,7 @@
 ``electron``  condensed histories; ``photon`` Woodcock tracking; ``history`` one leg at a time
 ``source``    what a decay emits, and how decays are spread over voxels
 ``cpu``, ``gpu``  loops around ``history`` for threads and for CUDA
-``simulate``  batches, stopping, uncertainty, energy balance
+``batches``   batches of histories of one problem, and their sums; ``spread`` hands them to Dask workers
+``simulate``  stopping, uncertainty, energy balance
 ``radial``    dose-point kernels in a homogeneous medium
 """

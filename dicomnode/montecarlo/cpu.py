@@ -44,7 +44,7 @@ def run(world, source, voxels, groups, count, seed, stream, per_mev, control, ex
     ----------
     voxels, count : the fields of an ``Allotment``; groups : of each voxel, see ``history.shift``
     per_mev : units of the tallies in one MeV
-    control : by voxel, 1 where the energy emitted is taken off the tally (see ``simulate``)
+    control : by voxel, 1 where the energy emitted is taken off the tally (see ``batches``)
     expected : whether photons leave expected values
     tally : int64, energy left by voxel; totals : int64, see ``TOTALS``
     room : ``scratch()`` of this thread

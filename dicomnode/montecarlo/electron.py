@@ -171,7 +171,7 @@ def annihilate(p, q, stack, stacked, rng):
 
 
 @device
-def stop(p, q, stack, stacked, world, luck, rng):
+def stop_by(p, q, stack, stacked, world, luck, rng):
     """The rest of the energy stays here, less the bremsstrahlung of slowing down. Returns the deposit.
 
     ``luck`` : a random number, which says whether there is any.
@@ -200,6 +200,12 @@ def stop(p, q, stack, stacked, world, luck, rng):
 
 
 @hot
+def stop(p, q, stack, stacked, world, rng):
+    """``stop_by`` a number of its own."""
+    return stop_by(p, q, stack, stacked, world, uniform(rng), rng)
+
+
+@hot
 def new_step(p, world, species, way, rng):
     """A step begins: its end and its hinge. ``way``: to the nearest face, g/cm2."""
     length = FAR_STEPS * world.step_k
@@ -213,14 +219,9 @@ def new_step(p, world, species, way, rng):
 
 
 @hot
-def enter(p, q, world, voxel, way, rng):
-    """Find the place in the tables of a voxel's material; what is left of the step stays.
-
-    ``way`` : to the nearest face, g/cm2.
-    """
-    species = int(world.material[voxel])
-    if q[KIND] == POSITRON:
-        species += world.media
+def enter(p, q, world, voxel, rng):
+    """Find the place in the tables of a voxel's material; what is left of the step stays."""
+    species = species_of(q, world, voxel)
     if q[SPECIES] == species:
         return
     new = q[SPECIES] < 0
@@ -230,7 +231,7 @@ def enter(p, q, world, voxel, way, rng):
     p[END] += k - p[NOW]
     p[NOW] = k
     if new:
-        new_step(p, world, species, way, rng)
+        new_step(p, world, species, 0.0, rng)
         p[HARD] = -log(uniform(rng))
 
 
@@ -291,6 +292,32 @@ def cut_flight(world, species, now, target, begin, end, stop_range):
     return k
 
 
+@hot
+def species_of(q, world, voxel):
+    """Row of the tables of a voxel's material for this charge."""
+    return int(world.material[voxel]) + (world.media if q[KIND] == POSITRON else 0)
+
+
+@hot
+def stays(p, q, world, voxel, density):
+    """Whether a new electron surely cannot leave its voxel; as for most, decided without a logarithm."""
+    reach = world.reach[species_of(q, world, voxel), energy_bin(world, p[ENERGY])]
+    return reach < nearest_face(p, q, world.edge) * density
+
+
+@device
+def stop_here(p, q, stack, stacked, world, voxel, rng):
+    """The end of an electron that stays: as a rule without bremsstrahlung. Returns the deposit."""
+    luck = uniform(rng)
+    if luck >= world.quiet[species_of(q, world, voxel), energy_bin(world, p[ENERGY])]:
+        enter(p, q, world, voxel, rng)
+        return stop_by(p, q, stack, stacked, world, luck, rng)
+    if q[KIND] == POSITRON:
+        annihilate(p, q, stack, stacked, rng)
+    q[FATE] = STOPPED
+    return p[ENERGY]
+
+
 @device
 def electron_leg(p, q, stack, stacked, world, rng):
     """Move through one voxel, to its face or the end. Returns the energy deposited in it, MeV."""
@@ -303,27 +330,15 @@ def electron_leg(p, q, stack, stacked, world, rng):
             annihilate(p, q, stack, stacked, rng)
         q[FATE] = STOPPED
         return here
-    face = nearest_face(p, q, world.edge)
-    if q[SPECIES] < 0:  # most electrons cannot leave their voxel: decided without a logarithm
-        species = int(world.material[voxel]) + (world.media if q[KIND] == POSITRON else 0)
-        within = energy_bin(world, p[ENERGY])
-        if world.reach[species, within] < face * density:
-            luck = uniform(rng)
-            if luck < world.quiet[species, within]:
-                here = p[ENERGY]
-                if q[KIND] == POSITRON:
-                    annihilate(p, q, stack, stacked, rng)
-                q[FATE] = STOPPED
-                return here
-            enter(p, q, world, voxel, 0.0, rng)
-            return stop(p, q, stack, stacked, world, luck, rng)
-    enter(p, q, world, voxel, face * density, rng)
+    if q[SPECIES] < 0 and stays(p, q, world, voxel, density):
+        return stop_here(p, q, stack, stacked, world, voxel, rng)
+    enter(p, q, world, voxel, rng)
     here = 0.0
     while True:
         species = q[SPECIES]
         face = nearest_face(p, q, world.edge)
         if p[NOW] >= world.last_k[species] or at(world, species, p[NOW], CSDA) < face * density:
-            return here + stop(p, q, stack, stacked, world, uniform(rng), rng)
+            return here + stop(p, q, stack, stacked, world, rng)
         begin = at(world, species, p[NOW], RANGE)
         before = p[HARD]
         target, end, hard = flight_end(p, q, world)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dicomnode.montecarlo.device import device, hot, least, loop
+from dicomnode.montecarlo.device import device, hot, loop
 from dicomnode.montecarlo.electron import (
     MEV,
     RANGE,
@@ -63,19 +63,17 @@ def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin):
             annihilate(p, q, stack, stacked, rng)
         q[FATE] = STOPPED
         return
-    enter(p, q, world, 0, 0.0, rng)
+    enter(p, q, world, 0, rng)
     while True:
         species = q[SPECIES]
         if p[NOW] >= world.last_k[species] or p[ENERGY] <= world.electron_cut * 1.000001:
-            score(
-                edges, tally, origin, p[0], p[1], p[2], stop(p, q, stack, stacked, world, uniform(rng), rng)
-            )
+            score(edges, tally, origin, p[0], p[1], p[2], stop(p, q, stack, stacked, world, rng))
             return
         begin = at(world, species, p[NOW], RANGE)
         target, end, hard = flight_end(p, q, world)
         length = (begin - end) / density
         part = length * uniform(rng)
-        left = least(at(world, species, target, MEV), p[ENERGY])
+        left = min(at(world, species, target, MEV), p[ENERGY])
         score(
             edges, tally, origin, p[0] + part * p[U], p[1] + part * p[U + 1], p[2] + part * p[U + 2],
             p[ENERGY] - left,

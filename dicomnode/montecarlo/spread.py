@@ -1,6 +1,6 @@
 """Batches of one simulation over the workers of a Dask cluster.
 
-A batch is fixed by its number (``simulate.Run.batch``), and batches are added in their order, so that one
+A batch is fixed by its number (``batches.Run.batch``), and batches are added in their order, so that one
 seed gives the same bytes on one machine and on any number of workers. A worker that dies loses its batch,
 which another one repeats.
 """
@@ -18,7 +18,7 @@ from dicomnode.errors import EngineUnavailable
 from dicomnode.montecarlo.source import Component
 
 if TYPE_CHECKING:
-    from dicomnode.montecarlo.simulate import Run
+    from dicomnode.montecarlo.batches import Run
 
 Int64 = npt.NDArray[np.int64]
 Wanted = tuple[int, str]
@@ -39,7 +39,7 @@ class Spread:
         )
 
     def batch(self, component: Component, number: int, histories: int) -> tuple[Int64, Int64]:
-        """As ``simulate.Run.batch``."""
+        """As ``batches.Run.batch``."""
         if (number, component.name) not in self.waiting:
             self.ahead(component, number, histories)
         energy, totals = self.waiting.pop((number, component.name)).result()

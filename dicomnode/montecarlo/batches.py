@@ -1,0 +1,205 @@
+"""Batches of histories of one problem, and their sums.
+
+Histories are spread over voxels by systematic sampling and, within a voxel, over energy, position and
+direction by a randomly shifted low-discrepancy sequence. Where most electron energy stays in the voxel of the
+decay, the known mean energy emitted is added exactly and the energy drawn is taken off (a control variate of
+coefficient one), so that only what crosses voxel faces has a variance. Photons leave expected values
+(``photon``). All are unbiased.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.errors import OutOfDomain
+from dicomnode.montecarlo import cpu
+from dicomnode.montecarlo.cpu import TOTALS
+from dicomnode.montecarlo.electron import REST
+from dicomnode.montecarlo.settings import TransportSettings
+from dicomnode.montecarlo.source import (
+    Allotment,
+    Component,
+    Member,
+    allot,
+    electron_component,
+    photon_component,
+)
+from dicomnode.montecarlo.world import World, make_world
+from dicomnode.physics.electrons import csda_range
+from dicomnode.physics.interactions import Medium
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+PER_MEV = 2.0**30
+"""Units of the tallies in one MeV: a batch may hold 8e9 MeV, and a deposit is known to 1 meV."""
+PIECE = 2_000_000
+"""Histories between two calls of ``progress``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is simulated.
+
+    Attributes
+    ----------
+    decays : in each voxel (z, y, x)
+    density_g_per_cm3, material : of each voxel; material is an index into ``media``
+    spacing_mm : voxel edges x, y, z
+    members : what decays
+    """
+
+    decays: Float64
+    density_g_per_cm3: npt.NDArray[np.float32]
+    material: npt.NDArray[np.integer]
+    media: tuple[Medium, ...]
+    spacing_mm: tuple[float, float, float]
+    members: tuple[Member, ...]
+
+
+@dataclass(eq=False)
+class Tally:
+    """Sums over batches of one component; integers, so that they merge exactly in any order."""
+
+    component: Component
+    voxels: int
+    batches: int = 0
+    histories: int = 0
+    energy: Int64 = field(init=False)
+    squares: Float64 = field(init=False)
+    totals: Int64 = field(init=False)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.energy = np.zeros(self.voxels, np.int64)
+        self.squares = np.zeros(self.voxels)
+        self.totals = np.zeros(TOTALS, np.int64)
+
+    def add(self, energy: Int64, totals: Int64, histories: int) -> None:
+        """One more batch, of the same size as those before."""
+        self.energy += energy
+        self.squares += (energy / PER_MEV) ** 2
+        self.totals += totals
+        self.batches += 1
+        self.histories += histories
+
+    @property
+    def decays(self) -> float:
+        """Decays that were simulated."""
+        return self.histories / self.component.source.per_decay
+
+    def variance(self) -> Float64:
+        """Of ``energy`` in MeV, summed over batches."""
+        mean = self.energy / PER_MEV / self.batches
+        spread = np.maximum(self.squares - self.batches * mean**2, 0.0)
+        return np.asarray(spread * (self.batches / max(self.batches - 1, 1)))
+
+
+class Run:
+    """One simulation: the tables of its problem, and batches on request.
+
+    ``analogue`` : histories leave what they lose where they lose it (for comparisons)
+    """
+
+    def __init__(
+        self, problem: Problem, settings: TransportSettings, seed: int, analogue: bool = False
+    ) -> None:
+        if not 0 <= seed < 2**64:
+            raise OutOfDomain("seed", seed, "", "0 to 2^64 - 1")
+        cuts = settings.cuts
+        found = problem.members
+        self.problem, self.settings, self.seed, self.analogue = problem, settings, seed, analogue
+        components = (electron_component(found, cuts.electron), photon_component(found, cuts.photon))
+        self.local_mev = sum(c.local_mev for c in components)
+        self.components = tuple(c for c in components if c.source.per_decay > 0)
+        highest = max((c.source.highest_mev for c in self.components), default=0.1)
+        positrons = highest > 2 * REST or any(e.positron is not None for e, _ in found)
+        self.world: World = make_world(
+            problem.density_g_per_cm3, problem.material, problem.spacing_mm, problem.media, cuts,
+            max(highest, 2 * cuts.delta, 0.05) * 1.001, positrons,
+        )  # fmt: skip
+        self.weight = problem.decays.ravel()
+        self.sources = np.flatnonzero(self.weight > 0)
+        self.control = {c.name: self._control(c) for c in self.components}
+
+    def _control(self, component: Component) -> npt.NDArray[np.uint8]:
+        """1 in voxels where twice the range of the mean electron is less than the smallest edge."""
+        shape = self.weight.shape
+        if component.name != "electron" or self.analogue:
+            return np.zeros(shape, np.uint8)
+        source = component.source
+        ranges = np.array(
+            [csda_range(m, source.mev_per_decay / source.per_decay)[0] for m in self.problem.media]
+        )
+        path = 0.1 * self.problem.density_g_per_cm3.ravel() * min(self.problem.spacing_mm)
+        return np.asarray(path > 2 * ranges[self.problem.material.ravel()], np.uint8)
+
+    def batch(
+        self, component: Component, number: int, histories: int, step: Callable[[float], None]
+    ) -> tuple[Int64, Int64]:
+        """(energy by voxel, totals) of one batch: the same for any number of threads, here or elsewhere."""
+        stream = 2 * number + (component.name == "photon")
+        share, groups = self.shares(component, number, histories)
+        control, threads = self.control[component.name], self.settings.threads or os.cpu_count() or 1
+        tallies = [np.zeros(len(self.weight), np.int64) for _ in range(threads)]
+        totals = np.zeros((threads, TOTALS), np.int64)
+        rooms = [cpu.scratch() for _ in range(threads)]
+        cuts = _cuts(share.number, max(threads, threads * -(-histories // PIECE)))
+
+        def work(thread: int, part: slice) -> None:
+            cpu.run(
+                self.world, component.source, share.voxel[part], groups[part], share.number[part],
+                np.uint64(self.seed), stream, PER_MEV, control, not self.analogue, tallies[thread],
+                totals[thread], rooms[thread],
+            )  # fmt: skip
+
+        with ThreadPoolExecutor(threads) as pool:
+            for n in range(0, len(cuts), threads):
+                group = cuts[n : n + threads]
+                list(pool.map(work, range(len(group)), group))
+                step((n + len(group)) / len(cuts))
+        return np.sum(tallies, axis=0), totals.sum(axis=0)
+
+    def _random(self, number: int, use: int) -> np.random.Generator:
+        """Random numbers of a batch: streams that never meet, for they begin 2^128 numbers apart."""
+        return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, number, use]))
+
+    def shares(self, component: Component, number: int, histories: int) -> tuple[Allotment, Int64]:
+        """Histories of each source voxel in a batch, and its group."""
+        weight = self.weight[self.sources]
+        if self.analogue:  # every history on its own: its voxel drawn, its place and direction too
+            random = self._random(number, 2)
+            drawn = np.sort(random.choice(self.sources, size=histories, p=weight / weight.sum()))
+            order = np.arange(histories)
+            return Allotment(drawn, order, np.ones_like(order)), order
+        share = allot(weight, histories, float(self._random(number, 0).random()))
+        share = Allotment(self.sources[share.voxel], share.first, share.number)
+        return share, self._groups(component, number, share.voxel)
+
+    def _groups(self, component: Component, number: int, voxel: Int64) -> Int64:
+        """Group of each source voxel: voxels of a group have the same histories (``history.shift``).
+
+        Electrons of blocks of voxels, at a random place in each batch: what neighbours exchange then cancels
+        but for the differences between them.
+        """
+        edge = self.settings.shared_block_voxels
+        if component.name != "electron" or edge == 1:
+            return voxel
+        random, shape = self._random(number, 1), self.problem.decays.shape
+        place = np.array(np.unravel_index(voxel, shape)) + random.integers(edge, size=3)[:, None]
+        return np.asarray(np.ravel_multi_index(tuple(place // edge), tuple(n // edge + 2 for n in shape)))
+
+
+def _cuts(count: Int64, pieces: int) -> list[slice]:
+    """Slices of about equal numbers of histories; empty ones left out."""
+    upto = np.cumsum(count)
+    edges = np.searchsorted(upto, np.linspace(0, upto[-1], pieces + 1)[1:-1])
+    bounds = [0, *(edges + 1).tolist(), len(count)]
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]
