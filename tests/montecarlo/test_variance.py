@@ -25,7 +25,7 @@ def tally_of(run: Run, name: str, histories: int, batches: int = 10) -> Tally:
 
 @pytest.mark.parametrize(("mev", "binding"), [(0.1, 0.02), (1.0, 0.002), (10.0, 0.0005)])
 def test_mean_energy_of_compton_electrons_is_that_of_klein_and_nishina(mev, binding):
-    """Of free electrons, integrated over the angle; binding hinders the smallest transfers, so a little more."""
+    """Of free electrons, integrated over the angle; binding hinders small transfers, so a little more."""
     kappa = mev / 0.51099895
 
     def law(theta, power):
