@@ -14,7 +14,7 @@ from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.tissues import tissue
 
 EDGE_MM, COUNT = 4.42, 7
-BATCHES, HISTORIES = 10, 500_000
+BATCHES, HISTORIES = 10, 1_000_000
 EGSNRC_SELF, EGSNRC_FACE = 0.25228, 3.4825e-3  # mGy/(MBq s), electrons
 FACES = ((2, 3, 3), (4, 3, 3), (3, 2, 3), (3, 4, 3), (3, 3, 2), (3, 3, 4))
 
@@ -53,6 +53,8 @@ def main() -> None:
     default = Cuts(electron=0.01, photon=0.001, delta=0.01, brems=0.01, step_k=0.05)
     for step in (0.02, 0.05, 0.1, 0.2, 0.3):
         report(f"step {step}", default._replace(step_k=step))
+    for far in (1.0, 8.0):
+        report(f"steps away from faces x {far:.0f}", default._replace(far_steps=far))
     for delta in (0.03, 0.1):
         report(f"delta rays from {delta * 1e3:.0f} keV", default._replace(delta=delta))
     report("electrons to 5 keV", default._replace(electron=0.005))

@@ -7,7 +7,7 @@ deflection, sampled from the Goudsmit-Saunderson law of the whole step, takes pl
 (2000) 2263). Hard collisions (Moller) and bremsstrahlung above their cuts are single events; losses below
 them are continuous. Energy, residual range and mean free paths are functions of K alone in one material, so
 a flight is a walk along one table, cut by voxel faces. A step goes on across faces; only what the tables
-say changes with the material. A step that cannot reach a face of its voxel is FAR_STEPS times as long.
+say changes with the material. A step that cannot reach a face of its voxel is longer (``world.FAR_STEPS``).
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ from dicomnode.montecarlo.particle import (
     turn,
 )
 from dicomnode.montecarlo.random import uniform
-from dicomnode.montecarlo.world import FAR_STEPS
 
 REST = 0.51099895  # MeV, CODATA 2018
 # Columns of the walk table.
@@ -208,7 +207,7 @@ def stop(p, q, stack, stacked, world, rng):
 @hot
 def new_step(p, world, species, way, rng):
     """A step begins: its end and its hinge. ``way``: to the nearest face, g/cm2."""
-    length = FAR_STEPS * world.step_k
+    length = world.far_steps * world.step_k
     p[PENDING] = FAR
     last = least(p[NOW] + length, world.last_k[species])
     if at(world, species, p[NOW], RANGE) - at(world, species, last, RANGE) >= way:

@@ -60,6 +60,7 @@ class World(NamedTuple):
     smoothing: float
     brems: Any
     step_k: float
+    far_steps: float
     electron_cut: float
     photon_end: float
     photon_cut: float
@@ -67,13 +68,14 @@ class World(NamedTuple):
 
 
 class Cuts(NamedTuple):
-    """Cut-offs, MeV, and the length of a step in transport mean free paths."""
+    """Cut-offs, MeV; length of a step in transport mean free paths, and of one far from faces over that."""
 
     electron: float
     photon: float
     delta: float
     brems: float
     step_k: float
+    far_steps: float = FAR_STEPS
 
 
 class ElectronTables(NamedTuple):
@@ -121,7 +123,7 @@ def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bo
     walk = np.stack([np.interp(nodes, k, column) for column in columns], axis=1)
     log = np.linspace(np.log(cuts.electron), np.log(highest_mev), ENERGY_NODES)
     lethargy = np.interp(log, np.log(fine[::-1]), k[::-1])
-    angle = np.stack([scattering.angle_tables(g_rows, cuts.step_k * n) for n in (1.0, FAR_STEPS)])
+    angle = np.stack([scattering.angle_tables(g_rows, cuts.step_k * n) for n in (1.0, cuts.far_steps)])
     brems = _photon_quantiles(rows, medium, cuts.brems)
     # At the upper edges of even bins, so that they bound range and number of photons in the bin from above.
     upper = -np.clip(np.arange(1, REACH_BINS + 1) * (highest_mev / REACH_BINS), cuts.electron, None)
@@ -262,6 +264,7 @@ def make_world(
         smoothing=scattering.SMOOTHING,
         brems=np.stack([t.brems for t in walks]),
         step_k=cuts.step_k,
+        far_steps=cuts.far_steps,
         electron_cut=cuts.electron,
         photon_end=cuts.photon,
         photon_cut=cuts.brems,
