@@ -160,13 +160,7 @@ def _doubts(session: Session, plan: CyclePlan, config: Config) -> Iterable[Findi
                 Instance.sop_instance_uid.in_(uids[start : start + 500]), Instance.state == "CONFLICT"
             )
         ):
-            yield Finding(
-                "conflicting-instance",
-                Severity.HOLD,
-                "two different objects came under one SOP Instance UID; the first is used: find out which is "
-                "right, then release",
-                subject=uid,
-            )
+            yield rules.conflicting_instance(uid)
 
 
 def _concerns(finding: Finding, plan: CyclePlan) -> bool:
