@@ -78,10 +78,10 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
     where = region(problem, 1.0)
     sizes = _plan(run, where, progress)
     with ExitStack() as stack:
-        batch: Batch = run.batch
+        compute: Batch = run.batch
         if settings.scheduler:
-            batch = _spread(run, sizes, stack.enter_context(cluster(settings.scheduler)))
-        return _batches(run, sizes, where, batch, started, progress)
+            compute = _spread(run, sizes, stack.enter_context(cluster(settings.scheduler)))
+        return _batches(run, sizes, where, compute, started, progress)
 
 
 def _spread(run: Run, sizes: dict[str, int], client: Any) -> Batch:
@@ -91,21 +91,21 @@ def _spread(run: Run, sizes: dict[str, int], client: Any) -> Batch:
         for component in run.components:
             spread.ahead(component, number, sizes[component.name])
 
-    def batch(
+    def compute(
         component: Component, number: int, histories: int, step: Callable[[float], None]
     ) -> tuple[Int64, Int64]:
         found = spread.batch(component, number, histories)
         step(1.0)
         return found
 
-    return batch
+    return compute
 
 
 def _batches(
     run: Run,
     sizes: dict[str, int],
     where: npt.NDArray[np.bool_],
-    batch: Batch,
+    compute: Batch,
     started: float,
     progress: Progress,
 ) -> Deposit:
@@ -120,7 +120,7 @@ def _batches(
             def step(part: float, base: int = number) -> None:
                 progress(min(0.99, 0.05 + 0.9 * (base + part) / settings.batches), "transport")
 
-            energy, totals = batch(component, number, n, step)
+            energy, totals = compute(component, number, n, step)
             tallies[component.name].add(energy, totals, n)
         number += 1
         late = settings.seconds is not None and time.monotonic() - started > settings.seconds
