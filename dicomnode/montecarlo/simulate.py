@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +39,8 @@ from dicomnode.physics.interactions import Medium
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Progress = Callable[[float, str], None]
+Reduction = Callable[[Float64], Float64]
+"""Energy by voxel (z, y, x), MeV, to the few numbers that are kept of a batch."""
 
 PER_MEV = 2.0**30
 """Units of the tallies in one MeV: a batch may hold 8e9 MeV, and a deposit is known to 1 meV."""
@@ -120,6 +122,7 @@ class Deposit:
     escaped_mev, emitted_mev : deposited + escaped = emitted
     decays_simulated : component name -> decays
     uncertainty : mean relative standard uncertainty where the dose is above 20 % of its maximum
+    batches : (batches, numbers) each batch's own estimate of all decays, reduced; empty where not asked for
     """
 
     mev: Float64
@@ -129,6 +132,7 @@ class Deposit:
     emitted_mev: float
     decays_simulated: dict[str, float]
     uncertainty: float
+    batches: Float64 = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 class Run:
@@ -212,8 +216,14 @@ def region(problem: Problem, local_mev: float) -> npt.NDArray[np.bool_]:
     return np.asarray(dose > 0.2 * dose.max())
 
 
-def simulate(problem: Problem, settings: TransportSettings, seed: int, progress: Progress) -> Deposit:
-    """Run until the settings say stop.
+def simulate(
+    problem: Problem,
+    settings: TransportSettings,
+    seed: int,
+    progress: Progress,
+    reduce: Reduction | None = None,
+) -> Deposit:
+    """Run until the settings say stop. ``reduce`` is applied to the estimate of every batch by itself.
 
     Raises
     ------
@@ -224,8 +234,9 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
     where = region(problem, 1.0)
     sizes = _plan(run, where, progress)
     tallies = {c.name: Tally(c, len(run.weight)) for c in run.components}
-    number = 0
+    number, kept = 0, []
     while True:
+        batch = {}
         for component in run.components:
             n = sizes[component.name]
 
@@ -234,7 +245,12 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
 
             energy, totals = run.batch(component, number, n, step)
             tallies[component.name].add(energy, totals, n)
+            if reduce is not None:
+                batch[component.name] = Tally(component, len(run.weight))
+                batch[component.name].add(energy, totals, n)
         number += 1
+        if reduce is not None:
+            kept.append(reduce(_mev(run, _scaled(run, batch)[0])))
         late = settings.seconds is not None and time.monotonic() - started > settings.seconds
         if number < (2 if late else settings.batches):
             continue
@@ -242,7 +258,7 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
         goal = settings.goal
         if late or goal is None or found.uncertainty <= goal or settings.decays is not None:
             progress(1.0, "transport")
-            return found
+            return replace(found, batches=np.array(kept)) if kept else found
 
 
 def _plan(run: Run, where: npt.NDArray[np.bool_], progress: Progress) -> dict[str, int]:
@@ -298,11 +314,15 @@ def _scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Fl
     return parts, variance, escaped
 
 
+def _mev(run: Run, parts: dict[str, Float64]) -> Float64:
+    """Energy of all components and of what is not transported (z, y, x)."""
+    return np.asarray(sum(parts.values(), run.weight * run.local_mev).reshape(run.problem.decays.shape))
+
+
 def _deposit(run: Run, tallies: dict[str, Tally], where: npt.NDArray[np.bool_]) -> Deposit:
     shape = run.problem.decays.shape
     parts, variance, escaped = _scaled(run, tallies)
-    here = run.weight * run.local_mev
-    mev = sum(parts.values(), here).reshape(shape)
+    mev = _mev(run, parts)
     sigma = np.sqrt(variance).reshape(shape)
     relative = sigma[where] / np.maximum(mev[where], 1e-300)
     per_decay = run.local_mev + sum(c.source.mev_per_decay for c in run.components)
