@@ -153,8 +153,9 @@ def test_negative_voxels_are_taken(phantom, pairing) -> None:
 def test_the_bias_of_d2_and_d98_under_noise_is_told_and_only_a_real_change_stands_out(
     phantom, pairing
 ) -> None:
-    """Noise of 10 % widens the histogram: D2 of a right map is below, D98 above that of the reference, by what
-    ``expected`` says. 20 references: all within 4 sd each time (p of 4 sd: 6e-5); a liver 10 % too hot is not."""
+    """Noise of 10 % widens the histogram: D2 of a right map is below, D98 above that of the reference, by
+    what ``expected`` says. 20 references: all within 4 sd each time (p of 4 sd: 6e-5); a liver 10 % too hot
+    is not."""
     for seed in range(20):
         d2, d50, d98, v = dvh_differences(
             pairing(phantom.dose(), noise=0.1, seed=seed), "liver", levels_gy=(0.5,), draws=5
