@@ -29,7 +29,7 @@ from study import SIMULATED, Case, alarms_at, power_at
 from tables import write
 
 LEVELS = (10**4, 10**5, 10**6, 10**7, 10**8)
-DRAWS = {"chest": 16, "torso": 8}
+DRAWS = {"chest": 12, "torso": 6}
 
 
 def judge(phantom_name: str, nuclide: str, cache: Path) -> None:

@@ -16,6 +16,7 @@ from runs import PLANTED_DECAYS, Pool, Unit, dose_map, merged, scaled, without
 from scipy.ndimage import gaussian_filter
 
 from dicomnode.compare import paired, verdict
+from dicomnode.model import DensityMap
 from dicomnode.physics.kernels import JOULE_PER_MEV
 
 Array = np.ndarray
@@ -89,7 +90,7 @@ class Case:
             evaluated = replace(evaluated, gy=evaluated.gy * unit)
         return paired(
             dose_map(self.phantom, evaluated), dose_map(self.phantom, reference), body=self.phantom.body,
-            regions=self.phantom.regions, evaluated_is_noisy=True,
+            density=DensityMap(self.phantom.grid, self.phantom.density), regions=self.phantom.regions, evaluated_is_noisy=True,
         )  # fmt: skip
 
 

@@ -100,6 +100,6 @@ def on_blocks(pair: Pair, kind: Mass, block: int) -> tuple[Float, Float, Float, 
     """Mass of both maps and standard deviation of its noise on blocks of voxels, and their size, mm."""
     box, weights = pair.box_zyx(), pair.weights(kind)
     p, q = (block_sum(cut(m * weights, box), block) for m in (pair.evaluated, pair.reference))
-    variance = pair.widening * block_sum(cut(pair.variance * weights**2, box), block)
+    variance = pair.dispersion * block_sum(cut(pair.variance * weights**2, box), block)
     z, y, x = pair.spacing_zyx
     return p, q, np.sqrt(variance), (block * z, block * y, block * x)

@@ -22,7 +22,7 @@ LEAST_SHARE = 1e-3
 FEW = 100.0
 """Below this many effective histories (dose^2 / variance), or batches, a voxel's own variance is not
 trusted: it is low just where its dose happens to be low. A right map then shows 10 to 100 sd (study)."""
-POOL_MM = 8.0
+POOL_MM = 20.0
 """Over this distance (sd of a Gaussian) variance per dose is pooled for such voxels."""
 
 
