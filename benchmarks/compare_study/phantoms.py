@@ -61,8 +61,8 @@ class Balls:
         found = np.where(self.body, 1.04, AIR)
         for low, high, rho in self.blocks:
             inside = np.ones_like(self.body)
-            for a, l, h in zip(self.mesh(), low, high, strict=True):
-                inside = inside & (a >= l) & (a < h)
+            for a, lowest, highest in zip(self.mesh(), low, high, strict=True):
+                inside = inside & (a >= lowest) & (a < highest)
             found = np.where(inside & self.body, rho, found)
         return found
 
@@ -107,7 +107,7 @@ class Torso:
         from dicomnode.simulation.patient import make_patient
 
         patient = make_patient(7, size="full")
-        nz, ny, nx = patient.grid.shape_zyx
+        _, ny, nx = patient.grid.shape_zyx
         z0 = round((self.Z_MM[0] - patient.grid.origin_mm[2]) / 2.0 / 5.0) * 5
         planes = slice(z0, z0 + int((self.Z_MM[1] - self.Z_MM[0]) / 2.0))
         # 2 mm voxels: 5 of 2 mm are 2 of 5 mm, so edges are cut to multiples of 5 voxels.

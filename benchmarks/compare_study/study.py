@@ -90,7 +90,8 @@ class Case:
             evaluated = replace(evaluated, gy=evaluated.gy * unit)
         return paired(
             dose_map(self.phantom, evaluated), dose_map(self.phantom, reference), body=self.phantom.body,
-            density=DensityMap(self.phantom.grid, self.phantom.density), regions=self.phantom.regions, evaluated_is_noisy=True,
+            density=DensityMap(self.phantom.grid, self.phantom.density), regions=self.phantom.regions,
+            evaluated_is_noisy=True,
         )  # fmt: skip
 
 
@@ -160,6 +161,7 @@ def alarms_at(case: Case, decays: int) -> list[dict[str, Any]]:
             certain = next(g for g in judged.gates if g.name == "displacement").measures.get("certain")
             found.append({
                 "phantom": case.phantom.name, "nuclide": case.nuclide, "decays": decays, "case": name,
-                "verdict": judged.state.value, "gates": gates, "certain_mm": round(certain.value, 4) if certain else None,
+                "verdict": judged.state.value, "gates": gates,
+                "certain_mm": round(certain.value, 4) if certain else None,
             })  # fmt: skip
     return found

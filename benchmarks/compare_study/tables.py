@@ -52,15 +52,15 @@ def false_alarms(alarms: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _markdown(results: list[dict[str, Any]], rates: list[dict[str, Any]]) -> str:
-    lines = ["# Power and false alarms of every measure", "", "Written by `make compare-study`; do not edit.", "",
-             *_alarm_lines(rates)]  # fmt: skip
+    lines = ["# Power and false alarms of every measure", "", "Written by `make compare-study`; do not edit.",
+             "", *_alarm_lines(rates)]  # fmt: skip
     for r in results:
         lines += [
             f"## {r['phantom']}, {r['nuclide']}, {r['decays']:.0e} decays", "",
-            f"References: {r['source']}, {r['draws']} per case; truth from {r['truth_decays']:.2g} other decays. "
-            f"Noise of the hottest region {100 * r['noise']:.2g} %, dispersion {r['dispersion']:.2g}. Power at 5 % "
-            "false alarms against a null with 1 % smooth error; the column exact is the rate for a map without any "
-            "error; the last are the mean for an exact map, and CPU time.", "",
+            f"References: {r['source']}, {r['draws']} per case; truth from {r['truth_decays']:.2g} other "
+            f"decays. Noise of the hottest region {100 * r['noise']:.2g} %, dispersion {r['dispersion']:.2g}. "
+            "Power at 5 % false alarms against a null with 1 % smooth error; the column exact is the rate for "
+            "a map without any error; the last are the mean for an exact map, and CPU time.", "",
             "| measure | exact | " + " | ".join(FAULTS) + " | floor | ms |",
             "|" + "---|" * (len(FAULTS) + 4),
         ]  # fmt: skip
@@ -129,7 +129,8 @@ def floor_figure(results: list[dict[str, Any]], folder: Path) -> None:
         for phantom, nuclide in dict.fromkeys((r["phantom"], r["nuclide"]) for r in results):
             runs = [r for r in results if (r["phantom"], r["nuclide"]) == (phantom, nuclide)]
             axes.loglog([r["decays"] for r in runs], [max(r["floor"][name], 1e-4) for r in runs],
-                        "o-" if phantom == "chest" else "s--", ms=3, lw=1.1, label=f"{phantom}, {nuclide}")  # fmt: skip
+                        "o-" if phantom == "chest" else "s--", ms=3, lw=1.1,
+                        label=f"{phantom}, {nuclide}")  # fmt: skip
         axes.set_title(f"{name}, {UNITS.get(name, '')}", fontsize=9)
         axes.grid(color="#dddddd", lw=0.5)
     figure.supxlabel("decays of the reference", fontsize=9)
