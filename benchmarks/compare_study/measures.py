@@ -58,6 +58,7 @@ MEASURES: dict[str, Callable[[Any], float]] = {
 }
 UNITS = {
     "MAE": "% hot", "RMSE": "% hot", "gamma 3/3 global": "% fail", "gamma 3/3 local": "% fail",
-    "region z": "sd", "W1 axes": "mm", "2 SW1": "mm", "Bures": "mm", "Sinkhorn": "mm", "KR 15 mm": "mm", "moments 4": "-log p",
-    "moments 8": "-log p", "moments 4 + tol": "-log p", "scan": "sd", "scan + tol": "sd",
+    "region z": "sd", "W1 axes": "mm", "2 SW1": "mm", "Bures": "mm", "Sinkhorn": "mm", "KR 15 mm": "mm",
+    "moments 4": "-log p", "moments 8": "-log p", "moments 4 + tol": "-log p", "scan": "sd",
+    "scan + tol": "sd",
 }  # fmt: skip

@@ -57,10 +57,11 @@ def _markdown(results: list[dict[str, Any]], rates: list[dict[str, Any]]) -> str
     for r in results:
         lines += [
             f"## {r['phantom']}, {r['nuclide']}, {r['decays']:.0e} decays", "",
-            f"References: {r['source']}, {r['draws']} per case; truth from {r['truth_decays']:.2g} other "
-            f"decays. Noise of the hottest region {100 * r['noise']:.2g} %, dispersion {r['dispersion']:.2g}. "
-            "Power at 5 % false alarms against a null with 1 % smooth error; the column exact is the rate for "
-            "a map without any error; the last are the mean for an exact map, and CPU time.", "",
+            f"References: {r['source']}, {r['draws']} per case; truth from {r['truth_decays']:.2g} "
+            f"other decays. Noise of the hottest region {100 * r['noise']:.2g} %, dispersion "
+            f"{r['dispersion']:.2g}. Power at 5 % false alarms against a null with 1 % smooth error; the "
+            "column exact is the rate for a map without any error; the last are the mean for an exact map, "
+            "and CPU time.", "",
             "| measure | exact | " + " | ".join(FAULTS) + " | floor | ms |",
             "|" + "---|" * (len(FAULTS) + 4),
         ]  # fmt: skip
