@@ -39,6 +39,9 @@ class Case:
 
     def references(self, decays: int) -> list[tuple[Unit, Unit]]:
         """Pairs (reference, truth) that share no history. Above 1e6 decays, units are put together."""
+        return self._once(f"references of {decays}", lambda _: self._references(decays))
+
+    def _references(self, decays: int) -> list[tuple[Unit, Unit]]:
         if decays < 10**6:
             truth = merged(self.large)
             return [(u, truth) for u in self.units[decays]]
@@ -79,10 +82,13 @@ class Case:
         return merged([pool.unit(10**6, k) for k in range(pool.has(10**6))])
 
     def _difference(self, name: str) -> Array:
-        gy = JOULE_PER_MEV / (self.phantom.grid.voxel_ml * 1e-3)
-        maps = (kernel_dose(self.phantom, self.nuclide, f) for f in (FAULTS[name], {}))
-        first, second = (m[self.phantom.body] * gy for m in maps)
-        return first - second
+        path = self.pool.folder / f"difference {name}.npy"
+        if not path.exists():
+            gy = JOULE_PER_MEV / (self.phantom.grid.voxel_ml * 1e-3)
+            maps = (kernel_dose(self.phantom, self.nuclide, f) for f in (FAULTS[name], {}))
+            first, second = (m[self.phantom.body] * gy for m in maps)
+            np.save(path, first - second)
+        return np.load(path)
 
     def pair(self, evaluated: Unit, reference: Unit, field: Array | None = None) -> Any:
         if field is not None:
@@ -105,39 +111,44 @@ def smooth_field(shape: tuple[int, ...], spacing_mm: float, rng: np.random.Gener
     return inner / field.std()
 
 
-def power_at(case: Case, decays: int, draws: int) -> dict[str, Any] | None:
-    """Values of every measure for nulls and faults; power at the null's own 95 % quantile."""
-    references = case.references(decays)[:draws]
-    if len(references) < 2:
-        return None
-    rng = np.random.default_rng([decays, NUCLIDES.index(case.nuclide)])
-    table: dict[str, dict[str, list[float]]] = {m: {} for m in MEASURES}
-    verdicts: dict[str, list[str]] = {}
-    seconds, made, dispersion, noise = dict.fromkeys(MEASURES, 0.0), 0, [], []
-    for reference, truth in references:
-        field = smooth_field(case.phantom.body.shape, case.phantom.grid.spacing_mm[0], rng)
-        pairs = {"exact": case.pair(truth, reference), "null": case.pair(truth, reference, field)}
-        for name in ("exact", "null", *FAULTS):
-            pair = pairs.get(name) or case.pair(case.faulty(name, truth), reference, field)
-            for measure, value in MEASURES.items():
-                start = time.process_time()
-                table[measure].setdefault(name, []).append(float(value(pair)))
-                seconds[measure] += time.process_time() - start
-            verdicts.setdefault(name, []).append(verdict(pair).state.value)
-            made += 1
-        dispersion.append(pairs["exact"].dispersion)
-        noise.append(pairs["exact"].relative_noise)
-    hot = pairs["exact"].hot_gy
-    floor = {
-        m: float(np.mean(v["exact"])) * (100 / hot if m in ("MAE", "RMSE") else 1) for m, v in table.items()
-    }
+def draw(case: Case, decays: int, number: int) -> dict[str, Any]:
+    """Value of every measure, and the verdict, for one reference against maps right and wrong."""
+    reference, truth = case.references(decays)[number]
+    rng = np.random.default_rng([decays, NUCLIDES.index(case.nuclide), number])
+    field = smooth_field(case.phantom.body.shape, case.phantom.grid.spacing_mm[0], rng)
+    values: dict[str, dict[str, float]] = {m: {} for m in MEASURES}
+    verdicts, seconds = {}, dict.fromkeys(MEASURES, 0.0)
+    for name in ("exact", "null", *FAULTS):
+        evaluated = truth if name in ("exact", "null") else case.faulty(name, truth)
+        pair = case.pair(evaluated, reference, None if name == "exact" else field)
+        for measure, value in MEASURES.items():
+            start = time.process_time()
+            values[measure][name] = float(f"{value(pair):.6g}")
+            seconds[measure] += time.process_time() - start
+        verdicts[name] = verdict(pair).state.value
     return {
-        "phantom": case.phantom.name, "nuclide": case.nuclide, "decays": decays, "draws": len(references),
-        "source": "transport of the engine montecarlo", "truth_decays": references[0][1].decays,
-        "noise": float(np.mean(noise)), "dispersion": float(np.median(dispersion)),
-        "power": {m: _power(v) for m, v in table.items()}, "floor": floor,
+        "truth_decays": truth.decays, "noise": pair.relative_noise, "dispersion": pair.dispersion,
+        "hot": pair.hot_gy,
+        "values": values, "verdicts": verdicts, "seconds": seconds,
+    }  # fmt: skip
+
+
+def power_of(case: tuple[str, str, int], draws: list[dict[str, Any]]) -> dict[str, Any]:
+    """Power of every measure at the null's own 95 % quantile, from all draws of one case."""
+    cases = draws[0]["verdicts"]
+    table = {m: {c: [d["values"][m][c] for d in draws] for c in cases} for m in MEASURES}
+    hot = 100.0 / np.mean([d["hot"] for d in draws])
+    share = {"MAE": hot, "RMSE": hot}
+    verdicts = {c: [d["verdicts"][c] for d in draws] for c in cases}
+    return {
+        "phantom": case[0], "nuclide": case[1], "decays": case[2], "draws": len(draws),
+        "source": "transport of the engine montecarlo", "truth_decays": draws[0]["truth_decays"],
+        "noise": float(np.mean([d["noise"] for d in draws])),
+        "dispersion": float(np.median([d["dispersion"] for d in draws])),
+        "power": {m: _power(v) for m, v in table.items()},
+        "floor": {m: float(np.mean(v["exact"])) * share.get(m, 1.0) for m, v in table.items()},
         "verdict": {c: {s: v.count(s) for s in sorted(set(v))} for c, v in verdicts.items()},
-        "cpu_ms": {m: 1000.0 * s / made for m, s in seconds.items()},
+        "cpu_ms": {m: 1e3 * float(np.mean([d["seconds"][m] for d in draws])) / len(cases) for m in MEASURES},
     }  # fmt: skip
 
 
@@ -165,3 +176,14 @@ def alarms_at(case: Case, decays: int) -> list[dict[str, Any]]:
                 "certain_mm": round(certain.value, 4) if certain else None,
             })  # fmt: skip
     return found
+
+
+def example(case: Case) -> bytes:
+    """The one-page picture of a verdict, PNG: no lesion of 2 mL, 1e6 decays; the hot level is 10 Gy."""
+    from dicomnode.compare.picture import picture_png
+
+    reference, truth = case.references(10**6)[0]
+    evaluated = case.faulty("no lesion 2 mL", truth)
+    factor = 10.0 / case.pair(truth, reference).hot_gy
+    pair = case.pair(scaled(evaluated, factor), scaled(reference, factor))
+    return picture_png(pair, verdict(pair), dpi=80)

@@ -16,10 +16,7 @@ PANELS = ("shift 1 mm", "organ x 1.05", "blur", "no lesion 0.5 mL", "wrong densi
 STATES = ("pass", "undecided", "fail")
 
 
-def write(parts: list[Path], folder: Path) -> None:
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in parts if p.exists()]
-    results = [r for part in found for r in part["power"]]
-    alarms = [a for part in found for a in part["alarms"]]
+def write(results: list[dict[str, Any]], alarms: list[dict[str, Any]], folder: Path) -> None:
     rates = false_alarms(alarms)
     kept = {"power": results, "false_alarms": rates}
     (folder / "compare-study.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
