@@ -32,7 +32,7 @@ from study import SIMULATED, Case, alarms_at, draw, example, power_of
 from tables import write
 
 LEVELS = (10**4, 10**5, 10**6, 10**7, 10**8)
-DRAWS = {"chest": 10, "torso": 5}
+DRAWS = {"chest": 8, "torso": 4}
 
 
 def judge(phantom_name: str, nuclide: str, cache: Path, seconds: float) -> None:
