@@ -77,9 +77,11 @@ format: install
 # Ratios against named peers, measured in one run.
 bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
-# Figures and tables of docs/comparing.md; an hour or more. STUDY="--engine montecarlo" takes a real engine.
+
+# Figures and tables of docs/comparing.md with the engine montecarlo: over an hour on two cores, and it goes on
+# where it was stopped. STUDY="judge" and STUDY="write" repeat the later steps alone.
 compare-study: install
-	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
+	$(BIN)/python -W ignore benchmarks/compare_study $(STUDY)
 
 clean:
 	rm -rf $(VENV) $(GATE_VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache

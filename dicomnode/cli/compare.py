@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ EXIT = {"pass": 0, "undecided": 1, "fail": 1}
 @click.argument("evaluated", type=VOLUME)
 @click.argument("reference", type=VOLUME)
 @click.option("--sigma", type=VOLUME, help="Standard uncertainty (Monte Carlo noise) of REFERENCE, Gy.")
+@click.option(
+    "--batches", type=VOLUME, help="Batches of REFERENCE, from dose --batches-out: gives the dispersion."
+)
 @click.option("--evaluated-sigma", type=VOLUME, help="The same of EVALUATED, if it is Monte Carlo too.")
 @click.option(
     "--regions", type=VOLUME, multiple=True, help="Labels (.mha, .nii), SEG or RTSTRUCT; may repeat."
@@ -34,8 +38,8 @@ EXIT = {"pass": 0, "undecided": 1, "fail": 1}
 @click.option("--density", type=VOLUME, help="Density, g/cm3: compares energy, leaves air out.")
 @click.option("--body", type=VOLUME, help="Label map; voxels that are not 0 count. Default: all voxels.")
 @click.option("--decays", type=float, help="Simulated for REFERENCE: undecided then names a number.")
-@click.option("--dispersion", type=float, default=1.0, show_default=True,
-              help="Variance of sums over neighbouring voxels relative to independent voxels.")  # fmt: skip
+@click.option("--dispersion", type=float, help="Variance of sums over neighbouring voxels relative to "
+              "independent voxels. Default: by --batches, else 1.")  # fmt: skip
 @click.option("--draws", type=click.IntRange(0, 1000), default=4, show_default=True,
               help="Bootstraps for measures whose law under noise is not known.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -87,6 +91,8 @@ def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
 
     evaluated, evaluated_frame = _dose(given["evaluated"], given["evaluated_sigma"])
     reference, frame = _dose(given["reference"], given["sigma"])
+    if given["batches"]:
+        reference = _with_batches(reference, given["batches"])
     if frame and evaluated_frame and frame != evaluated_frame:
         raise Inconsistent("the two doses lie in different frames of reference; register them first")
     body = _body(given["body"], reference.grid)
@@ -103,7 +109,10 @@ def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
         evaluated_is_noisy=given["evaluated_sigma"] is not None,
         dispersion=given["dispersion"], decays=given["decays"],
     )  # fmt: skip
-    facts["noise"] = f"{100 * pair.relative_noise:.2g} % at the hot level of {pair.hot_gy:.4g} Gy"
+    facts["noise"] = (
+        f"{100 * pair.relative_noise:.2g} % at the hot level of {pair.hot_gy:.4g} Gy, dispersion "
+        f"{pair.dispersion:.3g}"
+    )
     return pair, facts
 
 
@@ -122,6 +131,14 @@ def _dose(path: Path, sigma_path: Path | None) -> tuple[DoseMap, str]:
                 f"{sigma_path.name} lies on another grid than {path.name}; noise is not resampled"
             )
     return DoseMap(grid, gy, sigma, EnergyBalance(0.0, 0.0, 0.0)), frame
+
+
+def _with_batches(reference: DoseMap, path: Path) -> DoseMap:
+    from dicomnode.dicom.batch_file import read_batches
+
+    if not reference.sigma_gy.any():
+        raise ConfigError(["--batches refines --sigma: give the voxel uncertainties of REFERENCE as well"])
+    return replace(reference, noise=read_batches(path, reference.grid))
 
 
 def _volume(path: Path) -> tuple[Grid, Any, str]:

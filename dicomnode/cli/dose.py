@@ -41,6 +41,9 @@ STATISTICS = ("decays", "uncertainty", "seconds")
 @click.option("--out", type=OUTPUT, required=True, help="Absorbed dose, Gy.")
 @click.option("--sigma-out", type=OUTPUT, help="Standard uncertainty of the dose, Gy.")
 @click.option(
+    "--batches-out", type=OUTPUT, help="Moments of the batches, .npz (Monte Carlo engines): for compare."
+)
+@click.option(
     "--json",
     "report",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
@@ -67,6 +70,8 @@ def _run(given: dict[str, Any]) -> str:
     write_volume(given["out"], result.grid, result.gy, "Gy")
     if given["sigma_out"]:
         write_volume(given["sigma_out"], result.grid, result.sigma_gy, "Gy")
+    if given["batches_out"]:
+        _write_batches(given["batches_out"], given["engine_name"], result)
     report = _report(engine, nuclide, tia, anatomy, result, given["seed"])
     if str(given["report"]) == "-":
         return json.dumps(report, indent=2)
@@ -78,6 +83,14 @@ def _run(given: dict[str, Any]) -> str:
         f"{report['medium']}, largest {report['dose_max_gy']:.4g} Gy, mean in the body "
         f"{report['dose_mean_body_gy']:.4g} Gy; of the energy {balance['deposited_share']:.1%} deposited"
     )
+
+
+def _write_batches(path: Path, engine_name: str, result: DoseMap) -> None:
+    from dicomnode.dicom.batch_file import write_batches
+
+    if result.noise is None:
+        raise ConfigError([f"--batches-out does not apply: the engine {engine_name} keeps no batches"])
+    write_batches(path, result.noise, result.grid)
 
 
 def _with_progress(engine: Any, tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, seed: int) -> DoseMap:

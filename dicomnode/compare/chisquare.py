@@ -19,15 +19,19 @@ from dicomnode.compare.moments import (
     gram,
     mean_moments,
     moments,
+    of_degree,
 )
 from dicomnode.compare.pair import Float, Pair
 from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.model import BatchNoise
 
 FLOOR = 1e-4
 """Least variance in the box, in units of the variance at the hot level: elsewhere V is 0 and the covariance
 of high moments would be singular."""
 BLOCK = 0.65
 """Edge of the blocks on which the tolerance is integrated, in correlation lengths, at most."""
+FEWEST = 5
+"""Batches, at least, for their scatter to be used."""
 FEW_BATCHES = 3.0
 """Hotelling's test needs this many batches per moment; below, use the dispersion."""
 
@@ -52,6 +56,7 @@ def moment_chi_square(pair: Pair, degree: int = 8, tolerance: Tolerance | None =
     """Chi-square of the moments of the difference over the body's box, K = C(degree + 3, 3) of them.
 
     Without ``tolerance`` it rejects any model that is not exact, once the reference has decays enough.
+    Where the reference keeps batches its law is theirs (:func:`batch_law`), else that of independent voxels.
     ``detail``: ``moments`` K, ``low_pass_rmse_gy`` the unbiased low-pass difference.
 
     Raises
@@ -59,34 +64,68 @@ def moment_chi_square(pair: Pair, degree: int = 8, tolerance: Tolerance | None =
     OutOfDomain : no noise is stated and no tolerance given, or the degree exceeds the box
     Inconsistent : the covariance is singular
     """
-    covariance = moment_covariance(pair, degree)
-    name, words = f"moment-chi2-{degree}", f"moments to degree {degree}"
-    box = pair.box_zyx()
-    if tolerance is not None:
-        covariance = covariance + tolerance_covariance(pair, degree, tolerance)
-        name, words = f"{name}-tolerance", f"{words}, {100 * tolerance.field:g} % smooth error accepted"
+    box = pair.moment_box()
     found = moments(np.ascontiguousarray(cut(pair.difference, box)), degree)
-    value, count = _quadratic(found, covariance), found.size
-    p = float(chi2.sf(value, count))
-    excess = float(found @ found - np.trace(covariance))
-    voxels = np.count_nonzero(pair.body)
+    accepted = np.zeros((found.size, found.size))
+    name, words = f"moment-chi2-{degree}", f"moments to degree {degree}"
+    if tolerance is not None:
+        accepted = tolerance_covariance(pair, degree, tolerance)
+        name, words = f"{name}-tolerance", f"{words}, {100 * tolerance.field:g} % smooth error accepted"
+    noise, weight = pair.noise, moment_covariance(pair, degree) + accepted
+    value = _quadratic(found, weight)
+    if noise is not None and noise.degree >= degree and len(noise.decays) >= FEWEST:
+        kept = of_degree(noise, degree)
+        mean, count, freedom = batch_law(kept, weight, accepted)
+        value, p = count * value / mean, float(f.sf(value / mean, count, freedom))
+        trace, null = float(np.trace(covariance_of_mean(kept))), f"closed form, {len(noise.decays)} batches"
+    else:
+        count, trace, null = float(found.size), float(np.trace(weight - accepted)), "closed form"
+        p = float(chi2.sf(value, count))
+    rmse = sqrt(max(0.0, float(found @ found) - trace) / np.count_nonzero(pair.body))
     verdict = "differ" if p < 0.01 else "agree up to noise" if tolerance is None else "agree within tolerance"
     return Measure(
         name, value, "",
-        f"{words}: chi-square {value:.1f} for {count} moments (p = {p:.2g}): the maps {verdict}",
-        float(count), sqrt(2.0 * count), p,
-        {"moments": float(count), "low_pass_rmse_gy": sqrt(max(0.0, excess) / voxels)}, "closed form",
+        f"{words}: chi-square {value:.1f} for {count:.3g} moments (p = {p:.2g}): the maps {verdict}",
+        count, sqrt(2.0 * count), p,
+        {"moments": float(found.size), "low_pass_rmse_gy": rmse}, null,
     )  # fmt: skip
 
 
 def moment_covariance(pair: Pair, degree: int) -> Float:
-    """(K, K) covariance of the difference's moments from voxel variances times the dispersion, Gy2."""
+    """(K, K) covariance of the difference's moments from voxel variances, times the dispersion where no
+    batches say more, Gy2."""
+    box = pair.moment_box()
     inside = np.where(pair.body, pair.variance, 0.0)
-    variance = np.ascontiguousarray(cut(inside, pair.box_zyx()))
     floor = FLOOR * (pair.relative_noise * pair.hot_gy) ** 2
     if floor <= 0:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive; a test against noise needs noise")
-    return pair.dispersion * gram(np.maximum(variance, floor), degree)
+    found = gram(np.maximum(np.ascontiguousarray(cut(inside, box)), floor), degree)
+    return found if pair.noise is not None else pair.dispersion * found
+
+
+def batch_law(noise: BatchNoise, weight: Float, accepted: Float) -> tuple[float, float, float]:
+    """Law of X = x^T W x, W = weight^-1, for x of covariance C + ``accepted``, C known from B batches only.
+
+    What correlates real Monte Carlo noise is neither known nor simple (what crosses a voxel face is lost
+    here and gained there), so that x^T C^-1 x would need far more batches than moments. With a fixed W any
+    C will do: X has mean E = tr W(C + T) and variance 2 tr (W(C + T))^2, both estimated without bias from
+    the batches, and is close to E chi2_h / h with h = 2 E^2 / variance (Satterthwaite 1946). tr (WC)^2 is
+    unbiased as nu^2 (tr S^2 - (tr S)^2 / nu) / ((nu + 2)(nu - 1)), nu = B - 1, S = W times the sample
+    covariance (moments of the Wishart distribution). That E is an estimate makes the ratio F with (h, h nu).
+
+    Returns (E, h, h nu).
+    """
+    nu = len(noise.decays) - 1
+    scale = np.sqrt(np.diag(weight))
+    unit = weight / np.outer(scale, scale)
+    s, t = (np.linalg.solve(unit, m / np.outer(scale, scale)) for m in (covariance_of_mean(noise), accepted))
+    first, second = float(np.trace(s)), float((s * s.T).sum())
+    square = nu**2 * (second - first**2 / nu) / ((nu + 2) * (nu - 1))
+    square = max(square, first**2 / len(s))  # no spectrum is flatter
+    mean = first + float(np.trace(t))
+    half_variance = square + 2.0 * float((s * t.T).sum()) + float((t * t.T).sum())
+    count = mean**2 / half_variance
+    return mean, count, count * nu
 
 
 def _quadratic(vector: Float, matrix: Float) -> float:
@@ -106,7 +145,7 @@ def tolerance_covariance(pair: Pair, degree: int, tolerance: Tolerance) -> Float
     The smooth field is white noise smoothed by a Gaussian, of unit variance; the integral is taken on
     blocks of at most 0.65 correlation lengths, over which moments of this degree hardly change.
     """
-    box = pair.box_zyx()
+    box = pair.moment_box()
     reference = np.ascontiguousarray(cut(np.where(pair.body, pair.reference, 0.0), box))
     count = exponents(degree).shape[0]
     total = np.zeros((count, count))

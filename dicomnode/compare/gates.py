@@ -86,7 +86,7 @@ def region_gate(pair: Pair, settings: VerdictSettings) -> tuple[Gate, tuple[Regi
         else settings.region_share
         for name, mask in pair.regions.items()
     }
-    errors = region_errors(pair, limits)
+    errors = region_errors(pair, limits, settings.region_p)
     if not errors:
         return Gate("regions", State.PASS, "no regions were given", 0.0, 0.0, "%"), ()
     states = {e.state for e in errors}

@@ -25,7 +25,8 @@ class Judgement:
 
     Attributes
     ----------
-    state : fail where a gate fails; else undecided where one is; else pass
+    state : undecided where the reference is too noisy; else fail where a gate fails, undecided where one
+        is, or pass
     sentence : in words, with the further decays that would decide
     gates, regions : what it rests on
     more : further decays in multiples of those made; 0 where decided, inf where none would do
@@ -52,11 +53,14 @@ def verdict(pair: Pair, settings: VerdictSettings | None = None, *, kind: Mass |
     settings = settings or VerdictSettings()
     mass: Mass = kind or ("dose" if pair.density is None else "energy")
     regions, errors = region_gate(pair, settings)
-    gates = [sanity_gate(pair, settings, mass), noise_gate(pair, settings), regions]
+    noise = noise_gate(pair, settings)
+    gates = [sanity_gate(pair, settings, mass), noise, regions]
     if pair.noisy:
         gates += [moment_gate(pair, settings), scan_gate(pair, settings)]
     gates.append(displacement_gate(pair, settings, mass))
     state = next(s for s in (State.FAIL, State.UNDECIDED, State.PASS) if any(g.state is s for g in gates))
+    if pair.noisy and noise.state is State.UNDECIDED:
+        state = State.UNDECIDED  # so few histories that no gate's law holds
     more = max((g.more for g in gates), default=0.0) if state is State.UNDECIDED else 0.0
     further = pair.decays * more if pair.decays is not None and isfinite(more) and more else None
     return Judgement(state, _sentence(state, gates, more, further), tuple(gates), errors, more, further)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import erfc, sqrt
 
 import numpy as np
@@ -35,6 +35,18 @@ class Measure:
     p_value: float | None = None
     detail: Mapping[str, float | str] = field(default_factory=dict)
     null: str = ""
+
+
+def with_null(found: Measure, null: npt.NDArray[np.float64]) -> Measure:
+    """The measure with what bootstraps say of it under noise alone; as it is for none."""
+    if not null.size:
+        return found
+    expected, spread = float(null.mean()), float(null.std(ddof=1)) if null.size > 1 else 0.0
+    words = f"{found.sentence}; noise alone gives {expected:.4g} +- {spread:.2g} {found.unit}".rstrip()
+    return replace(
+        found, sentence=words, expected=expected, spread=spread, p_value=bootstrap_p(found.value, null),
+        null=f"bootstrap of {null.size}",
+    )  # fmt: skip
 
 
 def upper_tail(z: float) -> float:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from math import ceil, inf, isfinite, sqrt
 
 import numpy as np
+from scipy.stats import norm
 
 from dicomnode.compare.measure import Measure, two_sided
 from dicomnode.compare.pair import Bool, Pair
@@ -35,7 +36,9 @@ class RegionError:
     error, sigma : relative error (evaluated / reference - 1) and its standard error
     z : error / sigma; nan without noise
     tolerance : relative error that is accepted
-    state : pass or fail where the interval error +- 1.645 sigma lies within or beyond the tolerance
+    state : pass where error + 1.645 sigma lies within the tolerance; fail where error - c sigma lies beyond
+    it,
+        with c such that all regions together raise ``false_alarms``
     more : further decays that would decide, in multiples of those made; 0 where decided, inf where
         error and tolerance are too close for any number
     """
@@ -62,16 +65,22 @@ class RegionError:
         return f"{said}: {self.state.value}"
 
 
-def region_errors(pair: Pair, tolerance: Mapping[str, float] | float) -> tuple[RegionError, ...]:
-    """Error of every region; ``tolerance`` is relative, by region or one for all.
+def region_errors(
+    pair: Pair, tolerance: Mapping[str, float] | float, false_alarms: float = 0.01
+) -> tuple[RegionError, ...]:
+    """Error of every region; ``tolerance`` is relative, by region or one for all. ``false_alarms`` is the
+    rate at which any region fails of a map whose regions all lie exactly at their tolerance (Bonferroni).
 
     Blind to shifts inside a region and to anything outside all regions.
     """
     limits = tolerance if isinstance(tolerance, Mapping) else dict.fromkeys(pair.regions, tolerance)
-    return tuple(_region_error(name, mask, pair, limits[name]) for name, mask in pair.regions.items())
+    certain = float(norm.isf(false_alarms / max(1, len(pair.regions))))
+    return tuple(
+        _region_error(name, mask, pair, limits[name], certain) for name, mask in pair.regions.items()
+    )
 
 
-def _region_error(name: str, mask: Bool, pair: Pair, tolerance: float) -> RegionError:
+def _region_error(name: str, mask: Bool, pair: Pair, tolerance: float, certain: float) -> RegionError:
     total = float(pair.reference[mask].sum())
     count = int(np.count_nonzero(mask))
     if total <= 0:
@@ -82,7 +91,7 @@ def _region_error(name: str, mask: Bool, pair: Pair, tolerance: float) -> Region
         )  # fmt: skip
     off = float((pair.evaluated[mask] - pair.reference[mask]).sum())
     error, sigma = off / total, sqrt(pair.widening * float(pair.variance[mask].sum())) / total
-    state, more = decided(abs(error), sigma, tolerance)
+    state, more = decided(abs(error), sigma, tolerance, certain)
     z = error / sigma if sigma else float("nan")
     return RegionError(
         name, count * pair.grid.voxel_ml, float(pair.evaluated[mask].mean()), total / count,
@@ -90,18 +99,21 @@ def _region_error(name: str, mask: Bool, pair: Pair, tolerance: float) -> Region
     )  # fmt: skip
 
 
-def decided(error: float, sigma: float, tolerance: float) -> tuple[State, float]:
+def decided(
+    error: float, sigma: float, tolerance: float, certain: float = ONE_SIDED_95
+) -> tuple[State, float]:
     """State of a positive error, and the multiple of the decays made that would still be needed.
 
-    Decided where error + 1.645 sigma <= tolerance or error - 1.645 sigma > tolerance; sigma falls with the
-    root of the decays, so abs(error - tolerance) = 1.645 sigma / sqrt(1 + more).
+    Pass where error + 1.645 sigma <= tolerance, fail where error - ``certain`` sigma > tolerance; sigma falls
+    with the root of the decays, so abs(error - tolerance) = c sigma / sqrt(1 + more), c that of its side.
     """
     if error + ONE_SIDED_95 * sigma <= tolerance:
         return State.PASS, 0.0
-    if error - ONE_SIDED_95 * sigma > tolerance:
+    if error - certain * sigma > tolerance:
         return State.FAIL, 0.0
     margin = abs(error - tolerance)
-    return State.UNDECIDED, (ONE_SIDED_95 * sigma / margin) ** 2 - 1.0 if margin else inf
+    quantile = ONE_SIDED_95 if error < tolerance else certain
+    return State.UNDECIDED, (quantile * sigma / margin) ** 2 - 1.0 if margin else inf
 
 
 def worst_region(errors: tuple[RegionError, ...]) -> Measure:

@@ -9,7 +9,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.compare.moments import dispersion_of
+from dicomnode.compare.moments import (
+    Box,
+    box_of,
+    cut,
+    dispersion_of,
+    local_dispersion,
+    mean_moments,
+    moments,
+    widened,
+)
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import BatchNoise, DensityMap, DoseMap, Grid, LabelMap
 
@@ -18,7 +27,10 @@ Bool = npt.NDArray[np.bool_]
 Mass = Literal["dose", "energy"]
 
 AIR_G_PER_CM3 = 0.1
-"""Below this density dose is left out of mass: a voxel of air has much dose, much noise and no tissue."""
+"""Voxels below this density do not count where the density is known: air (bowel gas, edges of the body) has
+much noise and no tissue. A right map of 1e4 decays was 15 sd off there (study)."""
+BATCHES_OFF = 0.01
+"""Largest relative difference between the moments of a reference and the mean of its batches (our choice)."""
 HOT_SHARE = 0.5
 """Without regions the hot level is the mean over voxels above this share of the 98th percentile."""
 
@@ -34,10 +46,10 @@ class Pair:
     body : voxels that count
     density : g/cm3; None where unknown (then energy is not offered)
     regions : name -> mask, none empty
-    dispersion : variance of sums over neighbouring voxels divided by what ``variance`` gives; 1 where
-        every decay touches one voxel
+    dispersion : variance of sums over many voxels divided by what ``variance`` gives; 1 where every decay
+        touches one voxel
     decays : simulated for the reference; None where unknown
-    noise : batches of the reference; None where not kept
+    noise : batches of the difference; None where the reference kept none
     hot_gy : mean reference dose of the hottest region; the scale of relative numbers
     """
 
@@ -97,13 +109,23 @@ class Pair:
         """The same pair with another evaluated map."""
         return replace(self, evaluated=evaluated)
 
-    def box_zyx(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    def box_zyx(self) -> Box:
         """Smallest half-open index box that holds the body."""
-        found = []
-        for axis in range(3):
-            along = np.flatnonzero(self.body.any(axis=tuple(a for a in range(3) if a != axis)))
-            found.append((int(along[0]), int(along[-1]) + 1))
-        return found[0], found[1], found[2]
+        return box_of(self.body)
+
+    def moment_box(self) -> Box:
+        """Box on which moments are taken: that of the batches, which cannot be moved, else the body's."""
+        return self.box_zyx() if self.noise is None else self.noise.box_zyx
+
+    def local_widening(self) -> Float:
+        """``widening`` voxel by voxel (z, y, x): larger where the batches say so."""
+        found = np.full(self.grid.shape_zyx, self.widening)
+        if self.noise is not None:
+            inside = np.where(self.body, self.variance, 0.0)
+            cut(found, self.noise.box_zyx)[...] = np.maximum(
+                self.widening, local_dispersion(self.noise, inside)
+            )
+        return found
 
 
 def paired(
@@ -122,7 +144,7 @@ def paired(
     ``reference.sigma_gy`` is Monte Carlo noise, independent between voxels but for ``dispersion``.
     ``evaluated.sigma_gy`` counts only with ``evaluated_is_noisy``: a deterministic engine states a model
     uncertainty there, which is what is being judged. ``dispersion`` is found from ``reference.noise``
-    where it is not given. Without ``body`` every voxel counts.
+    where it is not given. Without ``body`` every voxel counts; with ``density`` none of air does.
 
     Raises
     ------
@@ -136,9 +158,11 @@ def paired(
     if regions is not None:
         _require_grid("region map", regions.grid, grid)
     inside = _body(body, grid)
-    variance = _variance(reference, "reference")
+    if density is not None:
+        inside = _without_air(inside, density)
+    own = variance = _variance(reference, "reference")
     if evaluated_is_noisy:
-        variance = variance + _variance(evaluated, "evaluated")
+        variance = own + _variance(evaluated, "evaluated")
     ref = reference.gy.astype(np.float64)
     if not ref[inside].any():
         raise Inconsistent(
@@ -146,6 +170,9 @@ def paired(
         )
     masks = _masks(regions, inside)
     noise = reference.noise
+    if noise is not None:
+        _require_own_batches(noise, ref)
+        noise = _of_both(noise, own[inside], variance[inside])
     pair = Pair(
         grid, evaluated.gy.astype(np.float64), ref, variance, inside, _hot_gy(ref, inside, masks),
         None if density is None else density.g_per_cm3.astype(np.float64), masks,
@@ -166,6 +193,24 @@ def _require_grid(name: str, found: Grid, grid: Grid) -> None:
         )
 
 
+def _require_own_batches(noise: BatchNoise, reference: Float) -> None:
+    """The mean of the batches is the reference itself, but for rounding and the balance of each batch."""
+    own = moments(np.ascontiguousarray(cut(reference, noise.box_zyx)), noise.degree)
+    off = float(np.linalg.norm(mean_moments(noise) - own) / max(np.linalg.norm(own), np.finfo(float).tiny))
+    if off > BATCHES_OFF:
+        raise Inconsistent(
+            f"the batches differ from the reference by {100 * off:.2g} % (limit {100 * BATCHES_OFF:g} %): "
+            "they belong to another run; give those of the reference, or none"
+        )
+
+
+def _of_both(noise: BatchNoise, own: Float, both: Float) -> BatchNoise:
+    """Batches of the difference: the other map's noise is taken to be correlated alike."""
+    if not own.any():
+        raise Inconsistent("batches are given but the voxel uncertainties are all zero")
+    return widened(noise, float(both.sum() / own.sum()))
+
+
 def _checked_dispersion(pair: Pair) -> Pair:
     if not 0.0 < pair.dispersion < np.inf:
         raise OutOfDomain("dispersion", pair.dispersion, "", "positive; 1 where a decay touches one voxel")
@@ -180,6 +225,15 @@ def _body(body: Bool | None, grid: Grid) -> Bool:
     if not body.any():
         raise Inconsistent("the body is empty; no voxel would count")
     return np.asarray(body, dtype=bool)
+
+
+def _without_air(body: Bool, density: DensityMap) -> Bool:
+    found = body & (density.g_per_cm3 > AIR_G_PER_CM3)
+    if not found.any():
+        raise Inconsistent(
+            f"no voxel of the body is denser than {AIR_G_PER_CM3:g} g/cm3: is the density in g/cm3?"
+        )
+    return found
 
 
 def _variance(dose: DoseMap, which: str) -> Float:

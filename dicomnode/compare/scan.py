@@ -20,9 +20,9 @@ TRUNCATE = 3.0
 LEAST_SHARE = 1e-3
 """Dose below this share of the hot level is taken as this share: nothing there matters to a patient."""
 FEW = 100.0
-"""Below this many effective histories (dose^2 / variance) a voxel's own variance is not trusted: it is low
-just where the dose happens to be low. A right map of 1e6 decays then shows 100 sd."""
-POOL_MM = 8.0
+"""Below this many effective histories (dose^2 / variance), or batches, a voxel's own variance is not
+trusted: it is low just where its dose happens to be low. A right map then shows 10 to 100 sd (study)."""
+POOL_MM = 20.0
 """Over this distance (sd of a Gaussian) variance per dose is pooled for such voxels."""
 
 
@@ -34,13 +34,14 @@ def scan(pair: Pair, *, tolerance: float = 0.0, scales_mm: Sequence[float] = SCA
     mean relative difference there. Raises OutOfDomain where neither noise nor tolerance is given.
     """
     best, where, scale, sums = 0.0, (0, 0, 0), 0.0, 0
+    box, noise = pair.box_zyx(), _noise(pair, tolerance)
     for s in scales_mm:
-        z = smoothed_z(pair, s, tolerance)
+        z = _box_z(_cropped(pair), noise, s, tolerance)
         at = int(np.abs(z).argmax())
         sums += int(np.count_nonzero(pair.body))
         if abs(z.flat[at]) > abs(best):
-            index = np.unravel_index(at, z.shape)
-            best, scale, where = float(z.flat[at]), s, (int(index[0]), int(index[1]), int(index[2]))
+            index = [int(i) + low for i, (low, _) in zip(np.unravel_index(at, z.shape), box, strict=True)]
+            best, scale, where = float(z.flat[at]), s, (index[0], index[1], index[2])
     x, y, zz = pair.grid.to_patient_mm(where[::-1])
     p = min(1.0, sums * two_sided(best))
     kind = "too much" if best > 0 else "too little"
@@ -60,13 +61,19 @@ def smoothed_z(pair: Pair, scale_mm: float, tolerance: float = 0.0) -> Float:
     z is the smaller of (P - R) / s, with s^2 = phi G^2*V + (tolerance P)^2, and the signed root of the
     Poisson deviance for P / k and R / k counts of size k = s^2 / P: the number of histories is Poisson, and
     where few reach a place its tail is far heavier than the Gaussian one. P and R are the smoothed maps,
-    not below ``LEAST_SHARE``. The dispersion phi is of sums over neighbours: at scale 0 it is 1.
+    not below ``LEAST_SHARE``. The dispersion phi is of sums over neighbours, by place where batches tell
+    it, never below 1; at scale 0 it is 1.
     """
+    z = np.zeros(pair.grid.shape_zyx)
+    cut(z, pair.box_zyx())[...] = _box_z(_cropped(pair), _noise(pair, tolerance), scale_mm, tolerance)
+    return z
+
+
+def _noise(pair: Pair, tolerance: float) -> tuple[Float, Float]:
+    """(variance to be trusted, dispersion) of each voxel in the body's box."""
     if not pair.noisy and tolerance <= 0:
         raise OutOfDomain("noise of the reference", 0, "Gy", "positive, or give a tolerance")
-    z = np.zeros(pair.grid.shape_zyx)
-    cut(z, pair.box_zyx())[...] = _box_z(_cropped(pair), scale_mm, tolerance)
-    return z
+    return trusted_variance(_cropped(pair)), cut(pair.local_widening(), pair.box_zyx())
 
 
 def _cropped(pair: Pair) -> Pair:
@@ -78,13 +85,13 @@ def _cropped(pair: Pair) -> Pair:
     )  # fmt: skip
 
 
-def _box_z(pair: Pair, scale_mm: float, tolerance: float) -> Float:
+def _box_z(pair: Pair, noise: tuple[Float, Float], scale_mm: float, tolerance: float) -> Float:
     kernels = [_kernel(scale_mm / h) for h in pair.spacing_zyx] if scale_mm > 0 else []
     mine, theirs = (_smooth(np.where(pair.body, m, 0.0), kernels) for m in (pair.evaluated, pair.reference))
-    variance = _smooth(trusted_variance(pair), [k * k for k in kernels])
+    variance = _smooth(noise[0], [k * k for k in kernels])
     least = LEAST_SHARE * pair.hot_gy
     mine, theirs = np.maximum(mine, least), np.maximum(theirs, least)
-    total = (pair.widening if scale_mm > 0 else 1.0) * variance + (tolerance * mine) ** 2
+    total = (noise[1] if scale_mm > 0 else 1.0) * variance + (tolerance * mine) ** 2
     usable = pair.body & (total > 0)
     size = np.where(usable, total, 1.0)
     plain = (mine - theirs) / np.sqrt(size)
@@ -94,17 +101,20 @@ def _box_z(pair: Pair, scale_mm: float, tolerance: float) -> Float:
 
 
 def trusted_variance(pair: Pair) -> Float:
-    """Variance of each voxel, Gy2, zero outside the body; pooled where few histories made it."""
+    """Variance of each voxel, Gy2, zero outside the body; where few histories or batches made it, no less
+    than the neighbourhood's variance per dose would give it."""
     variance = np.where(pair.body, pair.variance, 0.0)
     reference = np.where(pair.body, np.maximum(pair.reference, 0.0), 0.0)
-    few = pair.body & (np.square(reference) < FEW * variance) | (variance <= 0)
+    few = pair.body & ((np.square(reference) < FEW * variance) | (variance <= 0))
+    if pair.noise is not None and len(pair.noise.decays) < FEW:
+        few = pair.body
     if not few.any():
         return variance
     kernels = [_kernel(POOL_MM / h) for h in pair.spacing_zyx]
     dose = np.maximum(_smooth(reference, kernels), np.finfo(float).tiny)
-    per_dose = _smooth(variance, kernels) / dose
     level = np.maximum(pair.evaluated, LEAST_SHARE * pair.hot_gy)
-    return np.where(pair.body, np.where(few, np.maximum(variance, per_dose * level), variance), 0.0)
+    pooled = _smooth(variance, kernels) / dose * level
+    return np.where(few, np.maximum(variance, pooled), variance)
 
 
 def _kernel(sigma_voxels: float) -> Float:

@@ -7,11 +7,12 @@ from math import sqrt
 
 import numpy as np
 
+from dicomnode.compare.bootstrap import generator
+from dicomnode.compare.exact import on_blocks
 from dicomnode.compare.lines import normalised
-from dicomnode.compare.measure import Measure
-from dicomnode.compare.moments import contracted, cut
+from dicomnode.compare.measure import Measure, with_null
+from dicomnode.compare.moments import contracted
 from dicomnode.compare.pair import Float, Mass, Pair
-from dicomnode.compare.sliced import block_sum
 from dicomnode.errors import OutOfDomain
 
 Kernels = tuple[Float, Float, Float]
@@ -107,11 +108,18 @@ def sinkhorn(
     return Entropic(sqrt(max(0.0, 2.0 * divergence)), max(error, error_a, error_b), made)
 
 
-def entropic(pair: Pair, *, kind: Mass = "dose", block: int = 4, blur_mm: float | None = None) -> Measure:
-    """Sinkhorn distance on blocks, mm, with blur of one block where none is given."""
-    box, weights = pair.box_zyx(), pair.weights(kind)
-    p, q = (block_sum(cut(m * weights, box), block) for m in (pair.evaluated, pair.reference))
-    spacing = (block * pair.spacing_zyx[0], block * pair.spacing_zyx[1], block * pair.spacing_zyx[2])
+def entropic(
+    pair: Pair,
+    *,
+    kind: Mass = "dose",
+    block: int = 4,
+    blur_mm: float | None = None,
+    draws: int = 0,
+    seed: int = 0,
+) -> Measure:
+    """Sinkhorn distance on blocks, mm, with blur of one block where none is given; ``draws`` bootstraps on
+    the blocks give what noise alone makes of it."""
+    p, q, sigma, spacing = on_blocks(pair, kind, block)
     blur = blur_mm or max(spacing)
     found = sinkhorn(p, q, spacing, blur)
     words = (
@@ -119,4 +127,7 @@ def entropic(pair: Pair, *, kind: Mass = "dose", block: int = 4, blur_mm: float 
         f"{found.marginal_error:.1e} after {found.iterations} iterations"
     )
     detail = {"marginal_error": found.marginal_error, "blur_mm": blur}
-    return Measure("sinkhorn", found.distance_mm, "mm", words, detail=detail)
+    rng = generator(seed)
+    noisy = (p + sigma * rng.standard_normal(p.shape) for _ in range(draws))
+    null = np.array([sinkhorn(p, m, spacing, blur).distance_mm for m in noisy])
+    return with_null(Measure("sinkhorn", found.distance_mm, "mm", words, detail=detail), null)

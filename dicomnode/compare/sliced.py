@@ -98,7 +98,7 @@ def sliced(pair: Pair, *, kind: Mass = "dose", largest: int = 2, draws: int = 0,
     p, q = cut(pair.evaluated, box) * weights, cut(pair.reference, box) * weights
     value = sliced_w1(p, q, pair.spacing_zyx, largest)
     ratio = float(p.sum() / q.sum())
-    variance = pair.widening * cut(pair.variance, box) * weights**2
+    variance = pair.dispersion * cut(pair.variance, box) * weights**2
     words = f"{kind} lies {value:.3f} mm from where it should (2 SW1), total {100 * (ratio - 1):+.2f} %"
     detail = {"mass_ratio": ratio, "lower_bound_mm": value / directions(largest, pair.spacing_zyx)[3]}
     if not pair.noisy:

@@ -60,7 +60,7 @@ def _voxel(pair: Pair, draws: int, seed: int) -> Iterator[Measure]:
 def _histograms(pair: Pair, draws: int, seed: int) -> Iterator[Measure]:
     for name in pair.regions:
         yield dvh_distance(pair, name, draws=draws, seed=seed)
-        yield from dvh_differences(pair, name)
+        yield from dvh_differences(pair, name, draws=draws, seed=seed)
 
 
 def _transport(pair: Pair, kind: Mass, draws: int, seed: int) -> Iterator[Measure]:
@@ -69,8 +69,8 @@ def _transport(pair: Pair, kind: Mass, draws: int, seed: int) -> Iterator[Measur
     count = int(np.prod([high - low for low, high in pair.box_zyx()]))
     block = max(1, int(np.ceil((count / COARSE_POINTS) ** (1.0 / 3.0))))
     if count / block**3 <= MOST_POINTS:
-        yield unbalanced(pair, kind=kind, block=block)
-    yield entropic(pair, kind=kind, block=max(2, block // 2))
+        yield unbalanced(pair, kind=kind, block=block, draws=draws, seed=seed)
+    yield entropic(pair, kind=kind, block=max(2, block // 2), draws=draws, seed=seed)
 
 
 def _moments(pair: Pair, kind: Mass, draws: int, seed: int) -> Iterator[Measure]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dicomnode.dose.batch_moments import batch_moments
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
 from dicomnode.dose.inputs import decays, emitted_j, require_inputs, voxel_mass_kg, zero_dose
 from dicomnode.errors import EngineUnavailable, OutOfDomain
-from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, TiaMap
+from dicomnode.model import Anatomy, BatchNoise, DoseMap, EnergyBalance, Nuclide, TiaMap
 from dicomnode.physics.anatomy import anatomy_from_density
 from dicomnode.physics.electrons import collision_stopping
 from dicomnode.physics.interactions import Medium, data_digest, medium_of
@@ -32,7 +33,8 @@ HIGHEST_MEV = 10.0
 
 
 class MonteCarlo:
-    """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches."""
+    """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches; ``noise`` keeps
+    these."""
 
     Settings = TransportSettings
 
@@ -66,8 +68,13 @@ class MonteCarlo:
         found = members(nuclide)
         material, media = self._media(anatomy)
         problem = Problem(decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found)
-        deposit = simulate(problem, self.settings, seed, progress)
-        return self._dose_map(tia, anatomy, nuclide, problem, deposit, alpha_mev(found))
+        per_joule = np.where(anatomy.body, self._to_water(problem) / _mass_kg(tia, anatomy), 0.0)
+        alpha_j = problem.decays * (alpha_mev(found) * JOULE_PER_MEV)
+        kept = batch_moments(anatomy.body, JOULE_PER_MEV * per_joule, alpha_j * per_joule)
+        deposit = simulate(problem, self.settings, seed, progress, kept)
+        made = deposit.decays_simulated.values()
+        noise = kept.noise(deposit.batches, min(made)) if kept and made else None
+        return self._dose_map(tia, anatomy, emitted_j(tia, nuclide), deposit, per_joule, alpha_j, noise)
 
     def _media(self, anatomy: Anatomy) -> tuple[npt.NDArray[np.integer], tuple[Medium, ...]]:
         """Materials that occur, each at the mean density of its voxels (for the density effect)."""
@@ -89,17 +96,14 @@ class MonteCarlo:
         self,
         tia: TiaMap,
         anatomy: Anatomy,
-        nuclide: Nuclide,
-        problem: Problem,
+        emitted: float,
         deposit: Deposit,
-        alpha_per_decay: float,
+        per_joule: Float64,
+        alpha_j: Float64,
+        noise: BatchNoise | None,
     ) -> DoseMap:
         """Energy to dose; what is deposited outside the body counts as escaped."""
-        emitted = emitted_j(tia, nuclide)
-        alpha_j = problem.decays * (alpha_per_decay * JOULE_PER_MEV)
-        kg = voxel_mass_kg(anatomy.density.g_per_cm3.astype(np.float64), tia.grid.voxel_ml)
         joule = np.where(anatomy.body, deposit.mev * JOULE_PER_MEV + alpha_j, 0.0)
-        per_joule = np.where(anatomy.body, self._to_water(problem) / kg, 0.0)
         gy = joule * per_joule
         held, gone = float(joule.sum()), self._gone(deposit, joule, alpha_j)
         if self._is_water:  # what the dose stands for in voxels of water; the rest counts as escaped
@@ -111,7 +115,8 @@ class MonteCarlo:
             (deposit.sigma_mev * JOULE_PER_MEV * per_joule).astype(np.float32),
             EnergyBalance(emitted, held, gone),
             self.settings.dose_to,
-            (alpha_j * per_joule).astype(np.float32) if alpha_per_decay > 0 else None,
+            (alpha_j * per_joule).astype(np.float32) if alpha_j.any() else None,
+            noise,
         )
 
     @property
@@ -130,3 +135,7 @@ class MonteCarlo:
         water = collision_stopping(medium_of(tissue(WATER)), [RATIO_AT_MEV])[0]
         ratio = np.array([water / collision_stopping(m, [RATIO_AT_MEV])[0] for m in problem.media])
         return np.asarray(ratio[problem.material])
+
+
+def _mass_kg(tia: TiaMap, anatomy: Anatomy) -> Float64:
+    return voxel_mass_kg(anatomy.density.g_per_cm3.astype(np.float64), tia.grid.voxel_ml)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ Int64 = npt.NDArray[np.int64]
 Progress = Callable[[float, str], None]
 Batch = Callable[[Component, int, int, Callable[[float], None]], tuple[Int64, Int64]]
 """``Run.batch``, here or elsewhere."""
+Reduction = Callable[[Float64], Float64]
+"""Energy by voxel (z, y, x), MeV, to the few numbers that are kept of a batch."""
 
 BATCH_LIMIT = 500_000_000
 # A photon history takes about so many times the time of an electron history (benchmarks/montecarlo.py). A
@@ -46,6 +48,7 @@ class Deposit:
     escaped_mev, emitted_mev : deposited + escaped = emitted
     decays_simulated : component name -> decays
     uncertainty : mean relative standard uncertainty where the dose is above 20 % of its maximum
+    batches : (batches, numbers) each batch's own estimate of all decays, reduced; empty where not asked for
     """
 
     mev: Float64
@@ -55,6 +58,7 @@ class Deposit:
     emitted_mev: float
     decays_simulated: dict[str, float]
     uncertainty: float
+    batches: Float64 = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def region(problem: Problem, local_mev: float) -> npt.NDArray[np.bool_]:
@@ -66,8 +70,14 @@ def region(problem: Problem, local_mev: float) -> npt.NDArray[np.bool_]:
     return np.asarray(dose > 0.2 * dose.max())
 
 
-def simulate(problem: Problem, settings: TransportSettings, seed: int, progress: Progress) -> Deposit:
-    """Run until the settings say stop.
+def simulate(
+    problem: Problem,
+    settings: TransportSettings,
+    seed: int,
+    progress: Progress,
+    reduce: Reduction | None = None,
+) -> Deposit:
+    """Run until the settings say stop. ``reduce`` is applied to the estimate of every batch by itself.
 
     Raises
     ------
@@ -81,7 +91,7 @@ def simulate(problem: Problem, settings: TransportSettings, seed: int, progress:
         compute: Batch = run.batch
         if settings.scheduler:
             compute = _spread(run, sizes, stack.enter_context(cluster(settings.scheduler)))
-        return _batches(run, sizes, where, compute, started, progress)
+        return _batches(run, sizes, where, compute, started, progress, reduce)
 
 
 def _spread(run: Run, sizes: dict[str, int], client: Any) -> Batch:
@@ -108,12 +118,14 @@ def _batches(
     compute: Batch,
     started: float,
     progress: Progress,
+    reduce: Reduction | None,
 ) -> Deposit:
     """Batches in their order until the settings say stop."""
     settings = run.settings
     tallies = {c.name: Tally(c, len(run.weight)) for c in run.components}
-    number = 0
+    number, kept = 0, []
     while True:
+        batch = {}
         for component in run.components:
             n = sizes[component.name]
 
@@ -122,7 +134,12 @@ def _batches(
 
             energy, totals = compute(component, number, n, step)
             tallies[component.name].add(energy, totals, n)
+            if reduce is not None:
+                batch[component.name] = Tally(component, len(run.weight))
+                batch[component.name].add(energy, totals, n)
         number += 1
+        if reduce is not None:
+            kept.append(reduce(_mev(run, _scaled(run, batch)[0])))
         late = settings.seconds is not None and time.monotonic() - started > settings.seconds
         if number < (2 if late else settings.batches):
             continue
@@ -130,7 +147,7 @@ def _batches(
         goal = settings.goal
         if late or goal is None or found.uncertainty <= goal or settings.decays is not None:
             progress(1.0, "transport")
-            return found
+            return replace(found, batches=np.array(kept)) if kept else found
 
 
 def _plan(run: Run, where: npt.NDArray[np.bool_], progress: Progress) -> dict[str, int]:
@@ -198,12 +215,16 @@ def _positive(energy: Float64) -> Float64:
     return clipped * (max(before, 0.0) / total) if total > before else energy
 
 
+def _mev(run: Run, parts: dict[str, Float64]) -> Float64:
+    """Energy of all components and of what is not transported (z, y, x)."""
+    return np.asarray(sum(parts.values(), run.weight * run.local_mev).reshape(run.problem.decays.shape))
+
+
 def _deposit(run: Run, tallies: dict[str, Tally], where: npt.NDArray[np.bool_]) -> Deposit:
     shape = run.problem.decays.shape
     parts, variance, escaped = _scaled(run, tallies)
     parts = {name: _positive(energy) for name, energy in parts.items()}
-    here = run.weight * run.local_mev
-    mev = sum(parts.values(), here).reshape(shape)
+    mev = _mev(run, parts)
     sigma = np.sqrt(variance).reshape(shape)
     relative = sigma[where] / np.maximum(mev[where], 1e-300)
     per_decay = run.local_mev + sum(c.source.mev_per_decay for c in run.components)

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from dicomnode.cli.compare import compare
+from dicomnode.cli.dose import dose
 from dicomnode.dicom.files import write_volume
 from dicomnode.dicom.modules import ObjectIdentity
 from dicomnode.dicom.reference import PatientStudy
@@ -150,6 +151,96 @@ def contoured(path: Path, frame: str) -> None:
         ds.SOPInstanceUID,
     )
     ds.save_as(path, enforce_file_format=True)
+
+
+def segmented(path: Path, frame: str, mask: np.ndarray, label: str) -> None:
+    """A binary SEG of one segment on the grid, the frames from head to feet as some makers write them."""
+    planes = [k for k in reversed(range(len(mask))) if mask[k].any()]
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = "1.2.840.10008.5.1.4.1.1.66.4", named_uid("g"), "SEG"
+    ds.SeriesInstanceUID, ds.StudyInstanceUID = named_uid("series 3"), named_uid("study")
+    ds.FrameOfReferenceUID, ds.SegmentationType = frame, "BINARY"
+    ds.Rows, ds.Columns = mask.shape[1:]
+    ds.NumberOfFrames, ds.SamplesPerPixel, ds.PixelRepresentation = len(planes), 1, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 1, 1, 0
+    bits = np.packbits(mask[planes].ravel(), bitorder="little").tobytes()
+    ds.add_new("PixelData", "OB", bits + b"\0" * (len(bits) % 2))
+    measures, facing, shared, segment = Dataset(), Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [4.0, 4.0], 4.0
+    facing.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [facing]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for k in planes:
+        group, place, which = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [GRID.origin_mm[0], GRID.origin_mm[1], GRID.origin_mm[2] + 4.0 * k]
+        which.ReferencedSegmentNumber = 1
+        group.PlanePositionSequence, group.SegmentIdentificationSequence = [place], [which]
+        groups.append(group)
+    ds.PerFrameFunctionalGroupsSequence = groups
+    segment.SegmentNumber, segment.SegmentLabel = 1, label
+    ds.SegmentSequence = [segment]
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.save_as(path, enforce_file_format=True)
+
+
+def test_seg_gives_the_same_region_as_the_label_map_of_the_same_voxels(files: Path) -> None:
+    """Between two RT Doses, whose frame of reference the SEG has to share."""
+    patient = PatientStudy("A^B", "1", named_uid("study"), frame_of_reference_uid=named_uid("frame"))
+    for name, gy in (("right", truth()), ("shifted", truth(3.0))):
+        when = ObjectIdentity(named_uid(name), named_uid("series"), 1, name, datetime(2026, 3, 9, tzinfo=UTC))
+        dose = DoseMap(GRID, gy, 0 * gy, EnergyBalance(1.0, 1.0, 0.0))
+        (files / f"{name}.dcm").write_bytes(write_rtdose(dose, patient, when))
+    mask = truth() > 2.5
+    segmented(files / "seg.dcm", named_uid("frame"), mask, "ball")
+    dicom = run(files, "shifted.dcm", "right.dcm", "--regions", "seg.dcm", "--draws", 0, "--json", "-")
+    plain = run(files, "shifted.mha", "right.mha", "--regions", "labels.mha", "--draws", 0, "--json", "-")
+    (segment,), (label,) = (json.loads(r.stdout)["regions"] for r in (dicom, plain))
+    assert segment["region"] == "ball"
+    assert segment["volume_ml"] == pytest.approx(mask.sum() * 0.064)
+    assert segment["volume_ml"] == label["volume_ml"]
+    assert segment["error"] == pytest.approx(label["error"], abs=1e-4)  # RT Dose holds 32-bit integers
+    segmented(files / "elsewhere.dcm", named_uid("another frame"), mask, "ball")
+    refused = run(files, "shifted.dcm", "right.dcm", "--regions", "elsewhere.dcm", "--draws", 0)
+    assert refused.exit_code == 2
+    assert "frame of reference" in refused.output.lower()
+
+
+def test_batches_of_the_reference_give_its_dispersion_and_must_be_its_own(
+    files: Path, tmp_path: Path
+) -> None:
+    """From dose --batches-out to compare --batches, with the engine that keeps them."""
+    water = np.where(truth() > 0.15, 1.0, 0.0012)
+    write_volume(tmp_path / "tia.mha", GRID, np.where(truth() > 2.5, 1.0, 0.0), "MBq s/mL")
+    write_volume(tmp_path / "rho.mha", GRID, water, "g/cm3")
+    common = ["--tia", tmp_path / "tia.mha", "--density", tmp_path / "rho.mha", "--nuclide", "Lu-177"]
+    for seed in (1, 2):
+        out = ["--out", tmp_path / f"d{seed}.mha", "--sigma-out", tmp_path / f"s{seed}.mha"]
+        kept = ["--batches-out", tmp_path / f"b{seed}.npz", "--decays", "5e4", "--seed", seed]
+        made = CliRunner().invoke(
+            dose, [str(a) for a in (*common, "--engine", "montecarlo", "--option", "threads=1", *out, *kept)]
+        )
+        assert made.exit_code == 0, made.output
+    assert (tmp_path / "b1.npz").stat().st_size < 40_000
+    noisy = ("--sigma", "s1.mha", "--evaluated-sigma", "s2.mha", "--batches", "b1.npz")
+    data = json.loads(run(tmp_path, "d2.mha", "d1.mha", *noisy, "--draws", 0, "--json", "-").stdout)
+    assert data["verdict"] != "fail", data["sentence"]
+    assert float(data["inputs"]["noise"].rpartition("dispersion ")[2]) < 1.0
+    (chi,) = (m for m in data["measures"] if m["name"] == "moment-chi2-4-tolerance")
+    assert chi["null"] == "closed form, 20 batches"
+    other = run(tmp_path, "d1.mha", "d2.mha", "--sigma", "s2.mha", "--batches", "s1.mha")
+    assert (other.exit_code, "no file of Monte Carlo batches" in other.output) == (2, True)
+    assert "give the voxel uncertainties" in run(tmp_path, "d2.mha", "d1.mha", "--batches", "b1.npz").output
+    write_volume(tmp_path / "half.mha", GRID, 0.5 * truth(), "Gy")
+    wrong = run(tmp_path, "d2.mha", "half.mha", "--sigma", "s1.mha", "--batches", "b1.npz")
+    assert (wrong.exit_code, "belong to another run" in wrong.output) == (2, True)
+    refused = CliRunner().invoke(
+        dose, [str(a) for a in (*common, "--engine", "local", "--out", tmp_path / "x.mha", *kept[:2])]
+    )
+    assert (refused.exit_code, "keeps no batches" in refused.output) == (2, True)
 
 
 def test_without_noise_it_is_undecided_and_says_so(files: Path) -> None:
