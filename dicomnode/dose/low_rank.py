@@ -9,13 +9,14 @@ continues the photons' tail with two derivatives; what it misses there is in G.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.physics.kernels import PointKernel
+from dicomnode.physics.kernel_files import COMPONENTS
+from dicomnode.physics.kernels import PointKernel, RadialKernel
 from dicomnode.physics.voxel_kernels import near_mev
 
 Float64 = npt.NDArray[np.float64]
@@ -55,25 +56,32 @@ def low_rank(
     spacing_mm: tuple[float, float, float],
     grid_zyx: tuple[int, int, int],
     tolerance: float,
+    components: tuple[str, ...] = COMPONENTS,
 ) -> LowRank:
     """The split, with as few terms as keep the error of any result below ``tolerance`` of its maximum.
 
     The measure: the error at the centre of a ball of uniform activity, of any radius, in any medium, over the
-    self dose of one voxel in the medium where that is least.
+    self dose of one voxel (all components) in the medium where that is least.
+
+    Parameters
+    ----------
+    grid_zyx : voxels of the grid that the kernels are for
+    components : which parts of the kernels, of "electron" and "photon"
     """
+    parts = [[part for c in components if (part := getattr(kernel, c)) is not None] for kernel in kernels]
     weight = np.array([1 / kernel.density_g_per_cm3 for kernel in kernels])
     edges = np.array(spacing_mm[::-1])
-    split_mm = max(SPLIT_VOXELS * edges.max(), max(_electron_range_mm(kernel) for kernel in kernels))
+    split_mm = max(SPLIT_VOXELS * edges.max(), _longest_range_mm(kernels, components))
     diagonal = float(np.sqrt((edges**2).sum()))
     farthest = float(np.sqrt(((np.array(grid_zyx) * edges) ** 2).sum())) + 2 * diagonal
     r_mm = np.arange(0.0, farthest + edges.min(), TABLE_STEP * edges.min())
-    long = np.stack([_smooth_density(kernel, r_mm, split_mm) for kernel in kernels])
+    long = np.stack([_smooth_density(one, r_mm, split_mm) for one in parts])
     offsets = tuple(
         min(int(np.ceil(split_mm / edge)) + 2, n) for edge, n in zip(edges, grid_zyx, strict=True)
     )
     shape = (offsets[0], offsets[1], offsets[2])
-    near = near_mev([_within(kernel) for kernel in kernels], spacing_mm, shape, split_mm + 2 * diagonal)
-    self_dose = float((near[:, 0, 0, 0] * weight).min())
+    near = near_mev([_within(one) for one in parts], spacing_mm, shape, split_mm + 2 * diagonal)
+    self_dose = float((_self_mev(kernels, parts, near, spacing_mm) * weight).min())
     volumes = 4 * np.pi * r_mm**2 * (r_mm[1] - r_mm[0])
     long_weights, table = _truncate(long, volumes, weight, tolerance / 2, self_dose)
     near -= np.tensordot(long_weights, smooth_octants(r_mm, table, spacing_mm, shape, 1), 1)
@@ -86,19 +94,33 @@ def low_rank(
     return LowRank(spacing_mm, short.reshape(-1, *shape), short_weights, r_mm, table, long_weights)
 
 
-def _within(kernel: PointKernel):  # type: ignore[no-untyped-def]
-    return lambda r_mm: sum(part.within(r_mm) for part in kernel.components)
+def _within(parts: Sequence[RadialKernel]) -> Callable[[Float64], Float64]:
+    return lambda r_mm: np.asarray(np.sum([part.within(r_mm) for part in parts], axis=0))
 
 
-def _electron_range_mm(kernel: PointKernel) -> float:
-    """Radius beyond which only photons and bremsstrahlung deposit energy."""
-    return min(kernel.electron.radius_of(0.999), RANGE_WATER_MM / kernel.density_g_per_cm3)
+def _self_mev(
+    kernels: Sequence[PointKernel],
+    parts: Sequence[Sequence[RadialKernel]],
+    near: Float64,
+    spacing_mm: tuple[float, float, float],
+) -> Float64:
+    """Energy in the voxel of the decay by medium: of all components, whichever ``near`` holds."""
+    if all(len(one) == len(kernel.components) for one, kernel in zip(parts, kernels, strict=True)):
+        return np.asarray(near[:, 0, 0, 0])
+    whole = [_within(kernel.components) for kernel in kernels]
+    return np.asarray(near_mev(whole, spacing_mm, (1, 1, 1), float(np.linalg.norm(spacing_mm)))[:, 0, 0, 0])
 
 
-def _smooth_density(kernel: PointKernel, r_mm: Float64, split_mm: float) -> Float64:
+def _longest_range_mm(kernels: Sequence[PointKernel], components: tuple[str, ...]) -> float:
+    """Radius beyond which only photons and bremsstrahlung deposit energy, in any of the media."""
+    if "electron" not in components:
+        return 0.0
+    return max(min(k.electron.radius_of(0.999), RANGE_WATER_MM / k.density_g_per_cm3) for k in kernels)
+
+
+def _smooth_density(parts: Sequence[RadialKernel], r_mm: Float64, split_mm: float) -> Float64:
     """Density of energy, continued inside the split radius by a + b r2 + c r4, MeV per decay and mm3."""
-    density = sum(part.per_mm3(r_mm) for part in kernel.components)
-    density = np.asarray(density, dtype=np.float64)
+    density = np.asarray(np.sum([part.per_mm3(r_mm) for part in parts], axis=0), dtype=np.float64)
     fitted = (r_mm > FIT[0] * split_mm) & (r_mm < FIT[1] * split_mm) & (density > 0)
     if np.count_nonzero(fitted) < 3:
         return np.where(r_mm < split_mm, 0.0, density)
