@@ -43,7 +43,7 @@ from dicomnode.compare.sliced import sliced
 from dicomnode.compare.voxelwise import mean_absolute_error, root_mean_squared_error, structural_similarity
 from dicomnode.dose.convolution import convolve_symmetric
 from dicomnode.model import DoseMap, EnergyBalance, Grid, LabelMap
-from dicomnode.physics.kernels import water_kernel
+from dicomnode.physics.media import water_kernel
 from dicomnode.physics.voxel_kernels import voxel_kernel
 
 N, EDGE = 40, 4.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,14 @@ import numpy.typing as npt
 from dicomnode.dose.coarse import coarse_length, prolong, restrict
 from dicomnode.dose.convolution import ManyKernels
 from dicomnode.dose.inputs import DECAYS_PER_MBQ_S
-from dicomnode.dose.low_rank import LowRank
+from dicomnode.dose.low_rank import LowRank, Term
 from dicomnode.model import TiaMap
 from dicomnode.physics.media import MEDIA_G_PER_CM3
 
 Float64 = npt.NDArray[np.float64]
 Window = tuple[slice, slice, slice]
-By = Literal["target", "source"]
+Part = tuple[Float64 | None, npt.NDArray[Any]]
+"""Weights by medium of target voxels (None: one), and what they multiply."""
 
 MEDIA = np.array(MEDIA_G_PER_CM3)
 
@@ -59,20 +60,36 @@ def tiles_of(shape_zyx: tuple[int, int, int], edge: int) -> Iterator[Window]:
     yield from product(*cuts)
 
 
+def apply(
+    many: ManyKernels, terms: list[Term], source: Callable[[Float64 | None], npt.NDArray[Any]]
+) -> Iterator[Part]:
+    """(weights of the targets, map) of each term; those without such weights are one sum.
+
+    ``source`` gives the map to convolve for weights of the sources.
+    """
+    shared: npt.NDArray[Any] | None = None
+    total: npt.NDArray[Any] | None = None
+    for term in terms:
+        if term.source is not None or shared is None:
+            given = source(term.source)
+            shared = many.forward(given)
+        kept = term.source is None and term is not terms[-1]
+        product_ = many.times(shared.copy() if kept else shared, term.kernel)
+        if term.target is not None:
+            yield term.target, many.backward(product_, given.shape)
+        else:
+            total = product_ if total is None else np.add(total, product_, out=total)
+    if total is not None:
+        yield None, many.backward(total, given.shape)
+
+
 @dataclass(eq=False)
 class Work:
-    """Energy per voxel of one map, MeV, tile by tile.
-
-    Attributes
-    ----------
-    by : whose medium picks the kernel
-    dtype : of the transforms
-    """
+    """Energy per voxel of one map, MeV, tile by tile; ``dtype`` is that of the transforms."""
 
     tia: TiaMap
     media: Mixture
     kernels: LowRank
-    by: By
     dtype: type[np.floating[Any]]
     workers: int
 
@@ -85,36 +102,37 @@ class Work:
     def decays(self, window: Window) -> Float64:
         return self.tia.mbq_s_per_ml[window] * np.float64(self.tia.grid.voxel_ml * DECAYS_PER_MBQ_S)
 
-    def far(self) -> list[npt.NDArray[Any]]:
-        """What the smooth kernels give, at the coarse nodes: one map per term, or their sum."""
+    def far(self) -> list[Part]:
+        """What the smooth kernels give, at the coarse nodes."""
         nz, ny, nx = (coarse_length(n) for n in self.tia.grid.shape_zyx)
         octants = self.kernels.long_octants((nz, ny, nx), 2)
         many = ManyKernels(octants, (nz, ny, nx), dtype=self.dtype, workers=self.workers)
-        if self.by == "target":
-            source = restrict(self.decays(self.whole).astype(self.dtype))
-            return [np.ascontiguousarray(one) for one in many.each(source)]
-        return [many.sum(restrict(one) for one in self._weighted(self.kernels.long_weights, self.whole))]
 
-    def _weighted(self, weights: Float64, window: Window) -> Iterator[npt.NDArray[Any]]:
-        counts = self.decays(window)
-        for of_media in weights.T:
-            yield (counts * self.media.weights(of_media, window)).astype(self.dtype)
+        def coarse(of_media: Float64 | None) -> npt.NDArray[Any]:
+            return np.ascontiguousarray(restrict(self._source(of_media, self.whole)))
 
-    def energy(self, window: Window, far: list[npt.NDArray[Any]]) -> Float64:
-        """Energy deposited in the voxels of a window, MeV."""
+        return [(v, np.ascontiguousarray(one)) for v, one in apply(many, self.kernels.long_terms, coarse)]
+
+    def value(self, window: Window, far: list[Part]) -> Float64:
+        """Energy deposited in the voxels of a window, MeV; by "both" over the density of their medium."""
         reach, inner = self._with_margin(window)
-        shape = self._shape(reach)
-        many = ManyKernels(self.kernels.short, shape, dtype=self.dtype, workers=self.workers)
-        if self.by == "source":
-            near = many.sum(self._weighted(self.kernels.short_weights, reach))
-            return np.asarray(near[inner] + prolong(far[0], window), dtype=np.float64)
-        total = np.zeros(self._shape(window))
-        source = self.decays(reach).astype(self.dtype)
-        for of_media, near in zip(self.kernels.short_weights.T, many.each(source), strict=True):
-            total += self.media.weights(of_media, window) * near[inner]
-        for of_media, coarse in zip(self.kernels.long_weights.T, far, strict=True):
-            total += self.media.weights(of_media, window) * prolong(coarse, window)
-        return total
+        many = ManyKernels(self.kernels.short, self._shape(reach), dtype=self.dtype, workers=self.workers)
+        total = np.zeros(self._shape(window), self.dtype)
+        for of_media, one in apply(many, self.kernels.short_terms, lambda u: self._source(u, reach)):
+            total += self._weighted(one[inner], of_media, window)
+        for of_media, one in far:
+            total += self._weighted(prolong(one, window), of_media, window)
+        return total.astype(np.float64)
+
+    def _source(self, of_media: Float64 | None, window: Window) -> npt.NDArray[Any]:
+        return self._weighted(self.decays(window), of_media, window).astype(self.dtype, copy=False)
+
+    def _weighted(
+        self, values: npt.NDArray[Any], of_media: Float64 | None, window: Window
+    ) -> npt.NDArray[Any]:
+        if of_media is None:
+            return values
+        return values * self.media.weights(of_media.astype(self.dtype), window)
 
     def _with_margin(self, window: Window) -> tuple[Window, Window]:
         """(the window with what the short kernels reach, clipped to the grid; the window within it)."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dicomnode.dose.coarse import coarse_length, prolongation
 from dicomnode.dose.convolution import padded_lengths
-from dicomnode.dose.media_work import Window, Work
+from dicomnode.dose.low_rank import Term
+from dicomnode.dose.media_work import Part, Window, Work
 from dicomnode.errors import EngineUnavailable
 
 Float64 = npt.NDArray[np.float64]
@@ -20,9 +22,9 @@ Tensor = Any
 
 @dataclass(eq=False)
 class GpuWork(Work):
-    """``Work`` on the first CUDA device; ``place`` names another."""
+    """``Work`` on a torch device."""
 
-    place: str = "cuda"
+    place: ClassVar[str] = "cuda"
 
     def __post_init__(self) -> None:
         try:
@@ -37,28 +39,28 @@ class GpuWork(Work):
         self.part = None if self.media.part is None else self._tensor(self.media.part)
         self.up = [self._tensor(prolongation(n)) for n in self.tia.grid.shape_zyx]
 
-    def far(self) -> list[Any]:
+    def far(self) -> list[Part]:
         """As ``Work.far``, on the device."""
         nz, ny, nx = (coarse_length(n) for n in self.tia.grid.shape_zyx)
         octants = self.kernels.long_octants((nz, ny, nx), 2)
-        if self.by == "target":
-            return self._each(octants, self._restrict(self.count))
-        weighted = [self._restrict(self.count * self._weights(w)) for w in self.kernels.long_weights.T]
-        return [self._sum(octants, weighted)]
+        return list(
+            self._apply(
+                octants, self.kernels.long_terms, lambda u: self._restrict(self._times(self.count, u))
+            )
+        )
 
-    def energy(self, window: Window, far: list[Any]) -> Float64:
-        """As ``Work.energy``; the window is the whole grid."""
-        if self.by == "source":
-            weighted = [self.count * self._weights(w) for w in self.kernels.short_weights.T]
-            total = self._sum(self.kernels.short, weighted) + self._prolong(far[0])
-        else:
-            total = self.torch.zeros_like(self.count)
-            near = self._each(self.kernels.short, self.count)
-            for of_media, one in zip(self.kernels.short_weights.T, near, strict=True):
-                total += self._weights(of_media) * one
-            for of_media, one in zip(self.kernels.long_weights.T, far, strict=True):
-                total += self._weights(of_media) * self._prolong(one)
+    def value(self, window: Window, far: list[Part]) -> Float64:
+        """As ``Work.value``; the window is the whole grid."""
+        total = self.torch.zeros_like(self.count)
+        near = self._apply(self.kernels.short, self.kernels.short_terms, lambda u: self._times(self.count, u))
+        for of_media, one in near:
+            total += self._times(one, of_media)
+        for of_media, one in far:
+            total += self._times(self._prolong(one), of_media)
         return np.asarray(total.cpu().numpy()[window], dtype=np.float64)
+
+    def _times(self, values: Tensor, of_media: Float64 | None) -> Tensor:
+        return values if of_media is None else values * self._weights(of_media)
 
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return self.torch.as_tensor(np.ascontiguousarray(array, self.dtype), device=self.place)
@@ -94,19 +96,26 @@ class GpuWork(Work):
             even = even.index_select(axis, self.torch.as_tensor(index, device=self.place))
         return self.torch.fft.rfftn(even).real
 
-    def _each(self, octants: npt.NDArray[Any], source: Tensor) -> list[Tensor]:
-        z, y, x = source.shape
-        lengths = padded_lengths((z, y, x), octants.shape[1:])
-        given = self.torch.fft.rfftn(source, s=lengths)
-        return [
-            self.torch.fft.irfftn(given * self._spectrum(one, lengths), s=lengths)[:z, :y, :x]
-            for one in octants
-        ]
-
-    def _sum(self, octants: npt.NDArray[Any], sources: list[Tensor]) -> Tensor:
-        z, y, x = sources[0].shape
-        lengths = padded_lengths((z, y, x), octants.shape[1:])
-        total: Any = 0.0
-        for one, source in zip(octants, sources, strict=True):
-            total = total + self.torch.fft.rfftn(source, s=lengths) * self._spectrum(one, lengths)
-        return self.torch.fft.irfftn(total, s=lengths)[:z, :y, :x]
+    def _apply(
+        self,
+        octants: npt.NDArray[Any],
+        terms: list[Term],
+        source: Callable[[Float64 | None], Tensor],
+    ) -> Iterator[tuple[Float64 | None, Tensor]]:
+        """As ``media_work.apply``."""
+        transform = self.torch.fft
+        shared: Tensor = None
+        total: Tensor = None
+        for term in terms:
+            if term.source is not None or shared is None:
+                given = source(term.source)
+                z, y, x = given.shape
+                lengths = padded_lengths((z, y, x), octants.shape[1:])
+                shared = transform.rfftn(given, s=lengths)
+            part = shared * self._spectrum(octants[term.kernel], lengths)
+            if term.target is not None:
+                yield term.target, transform.irfftn(part, s=lengths)[:z, :y, :x]
+            else:
+                total = part if total is None else total + part
+        if total is not None:
+            yield None, transform.irfftn(total, s=lengths)[:z, :y, :x]

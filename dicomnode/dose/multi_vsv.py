@@ -24,12 +24,11 @@ from dicomnode.dose.inputs import (
     require_inputs,
     zero_dose,
 )
-from dicomnode.dose.low_rank import low_rank
-from dicomnode.dose.media_work import MEDIA, By, Mixture, Work, mixture, tiles_of
+from dicomnode.dose.low_rank import By, low_rank
+from dicomnode.dose.media_work import MEDIA, Mixture, Work, mixture, tiles_of
 from dicomnode.dose.multi_sigma import relative_sigma
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, Settings, TiaMap
-from dicomnode.physics.kernel_files import COMPONENTS
 from dicomnode.physics.kernels import JOULE_PER_MEV
 from dicomnode.physics.media import kernel_digest, kernel_names, medium_kernels
 
@@ -40,11 +39,11 @@ Window = tuple[slice, slice, slice]
 class MultiVsvSettings(Settings):
     """Settings of the engine ``multi-vsv``."""
 
-    kernel_of: Literal["target", "source", "apart"] = Field(
+    kernel_of: By = Field(
         default="target",
         description="target (as published): the medium of the voxel that receives picks the kernel; source: "
-        "that of the voxel that decays, which conserves energy; apart: electrons by source, photons by "
-        "target",
+        "that of the voxel that decays, which conserves energy; both: the medium of the mean of their "
+        "densities",
     )
     between: Literal["nearest", "linear"] = Field(
         default="nearest",
@@ -110,16 +109,15 @@ class MultiVsv:
         self._require_memory(shape)
         progress(0.0, "voxel kernels")
         media = mixture(anatomy.density.g_per_cm3, self.settings.between)
-        works = self._works(tia, media, nuclide.name)
+        work = self._work(tia, media, nuclide.name)
         progress(0.2, "far photons")
-        far = [work.far() for work in works]
+        far = work.far()
         gy, sigma = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         alpha_gy = np.zeros(shape, np.float32)
         deposited_j, tiles = 0.0, list(tiles_of(shape, self._tile_voxels(shape)))
         for done, window in enumerate(tiles):
             progress(0.4 + 0.6 * done / len(tiles), f"tile {done + 1} of {len(tiles)}")
-            deposit_mev = sum(work.energy(window, f) for work, f in zip(works, far, strict=True))
-            found = self._tile(tia, anatomy, nuclide, media, np.asarray(deposit_mev), window)
+            found = self._tile(tia, anatomy, nuclide, media, work.value(window, far), window)
             gy[window], sigma[window], alpha_gy[window], part_j = found
             deposited_j += part_j
         progress(1.0, "dose")
@@ -127,31 +125,19 @@ class MultiVsv:
         balance = EnergyBalance(emitted, deposited_j, emitted - deposited_j)
         return DoseMap(tia.grid, gy, sigma, balance, "medium", alpha_gy if alpha_gy.any() else None)
 
-    def _works(self, tia: TiaMap, media: Mixture, name: str) -> list[Work]:
-        """One convolution job, or one for electrons and one for photons, each with its own rule."""
-        own = self.settings
-        kernels = medium_kernels(name, own.kernel_folder)
-        jobs: list[tuple[By, tuple[str, ...]]] = [("source", COMPONENTS)]
-        if own.kernel_of == "target":
-            jobs = [("target", COMPONENTS)]
-        if own.kernel_of == "apart":
-            jobs = [("source", ("electron",))]
-            if kernels[0].photon is not None:
-                jobs.append(("target", ("photon",)))
+    def _work(self, tia: TiaMap, media: Mixture, name: str) -> Work:
+        own, grid = self.settings, tia.grid
+        kernels = low_rank(
+            medium_kernels(name, own.kernel_folder), grid.spacing_mm, grid.shape_zyx, own.tolerance,
+            own.kernel_of,
+        )  # fmt: skip
+        precision: type[np.floating[Any]] = np.float32 if own.precision == "single" else np.float64
         make: type[Work] = Work
         if own.device == "gpu":
             from dicomnode.dose.media_work_gpu import GpuWork
 
             make = GpuWork
-        precision: type[np.floating[Any]] = np.float32 if own.precision == "single" else np.float64
-        grid = tia.grid
-        return [
-            make(
-                tia, media, low_rank(kernels, grid.spacing_mm, grid.shape_zyx, own.tolerance, parts), by,
-                precision, own.workers,
-            )
-            for by, parts in jobs
-        ]  # fmt: skip
+        return make(tia, media, kernels, precision, own.workers)
 
     def _tile(
         self,
@@ -159,7 +145,7 @@ class MultiVsv:
         anatomy: Anatomy,
         nuclide: Nuclide,
         media: Mixture,
-        deposit_mev: Float64,
+        value: Float64,
         window: Window,
     ) -> tuple[Float64, Float64, Float64, float]:
         """(dose, its uncertainty, that of alpha particles, energy deposited in J) of the voxels of a tile."""
@@ -170,7 +156,8 @@ class MultiVsv:
         held = np.maximum(used, self.settings.minimum_density_g_per_cm3)
         counts = np.where(body, tia.mbq_s_per_ml[window] * (tia.grid.voxel_ml * DECAYS_PER_MBQ_S), 0.0)
         alpha_j = counts * (nuclide.energy.alpha_mev * JOULE_PER_MEV)
-        deposit_j = np.where(body, np.maximum(deposit_mev, 0.0), 0.0) * JOULE_PER_MEV + alpha_j
+        mev = value * self._per_g_per_cm3(media, window) if self.settings.kernel_of == "both" else value
+        deposit_j = np.where(body, np.maximum(mev, 0.0), 0.0) * JOULE_PER_MEV + alpha_j
         kg = held * (tia.grid.voxel_ml * 1e-3)
         gy = deposit_j / kg
         own_j = counts * (nuclide.energy.electron_mev * JOULE_PER_MEV) + alpha_j
@@ -184,6 +171,15 @@ class MultiVsv:
         )
         held_j = float((gy * own).sum()) * tia.grid.voxel_ml * 1e-3
         return gy, gy * relative, alpha_j / kg, held_j
+
+    def _per_g_per_cm3(self, media: Mixture, window: Window) -> Float64:
+        """Density of each voxel's medium, less the excess of mixed kernels over density by "both".
+
+        1 / rho, mixed straight between two media, is too large by e; of pairs of like voxels by e / 2.
+        """
+        medium = media.weights(MEDIA, window)
+        excess = media.weights(1 / MEDIA, window) * medium - 1
+        return np.asarray(medium / (1 + excess / 2))
 
     def _tile_voxels(self, shape: tuple[int, int, int]) -> int:
         """A GPU takes the grid whole."""
