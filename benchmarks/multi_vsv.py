@@ -105,9 +105,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--edge", type=float, default=4.0)
     parser.add_argument("--nuclide", default="Lu-177")
-    parser.add_argument("--kernel-of", default="target", choices=["target", "source"])
+    parser.add_argument("--kernel-of", default="target", choices=["target", "source", "both"])
     parser.add_argument("--no-plain", action="store_true", help="only the engine")
     given = parser.parse_args()
+    if given.kernel_of == "both" and not given.no_plain:
+        parser.error("there is no plain sum of twenty kernels by both: add --no-plain")
     case = (given.size, given.edge, given.nuclide)
     options: dict[str, Any] = {"kernel_of": given.kernel_of}
     reference = None if given.no_plain else measure(plain, *case, options)

@@ -24,7 +24,7 @@ NUCLIDES = ("Lu-177", "Y-90", "I-131", "Ho-166", "Re-188", "Cu-67", "Tb-161")
 CHAINS = ("Ac-225", "Ra-223", "Pb-212", "At-211")
 # Histories of electrons, of photons, in each medium.
 HISTORIES = {"Lu-177": (4e5, 1.5e6), "Y-90": (2e5, 1e5), "I-131": (2e5, 1e6)}
-OTHERS = (6e4, 2.5e5)
+OTHERS = (3e4, 1.2e5)
 
 
 def make(name: str, folder: Path) -> None:

@@ -57,6 +57,7 @@ def test_histograms_of_energy_are_read_as_densities(installation):
         require_spectrum(tally, Part(Component("electron", "e-", (probabilities,), 0.14), (20_000,), 5))
 
 
+@pytest.mark.long
 def test_two_threads_do_not_simulate_twice_the_decays(installation):
     """GATE's ``n`` is per thread: 5000 in each of two threads are 10 000 events."""
     component = emitted(LU177).components[0]
@@ -173,6 +174,7 @@ def hetero_run(installation, shared):
     )
 
 
+@pytest.mark.long
 def test_regions_of_tissue_lung_and_bone_have_the_doses_of_the_reference(hetero_run):
     """Another build of the same simulation: 2e5 decays; region means within 1 % + 3 sigma of both."""
     result, _, _, truth, activity = hetero_run
@@ -185,6 +187,7 @@ def test_regions_of_tissue_lung_and_bone_have_the_doses_of_the_reference(hetero_
         assert abs(mean - expected) <= 0.01 * expected + 3 * np.hypot(sigma, sigma_reference * expected)
 
 
+@pytest.mark.long
 def test_regions_agree_with_multi_vsv_and_local_deposition(hetero_run):
     """Sources in tissue, lung and bone: mixed media within 4 %; local, without cross-fire, within 8 %."""
     result, anatomy, tia, _, activity = hetero_run
@@ -199,6 +202,7 @@ def test_regions_agree_with_multi_vsv_and_local_deposition(hetero_run):
             assert local.gy[region].mean() == pytest.approx(mean, rel=0.08)
 
 
+@pytest.mark.long
 def test_our_own_monte_carlo_agrees(hetero_run):
     """Region means within 1 % + 3 sigma, voxels within 2 sigma + 1 % (95 % of a normal law at 2 sigma)."""
     result, anatomy, tia, _, activity = hetero_run
@@ -266,6 +270,7 @@ def test_on_a_small_patient_both_commands_give_one_answer(installation, tmp_path
     assert np.mean(off <= 2 * np.hypot(gate_sigma, own_sigma)[hot]) >= 0.94
 
 
+@pytest.mark.long
 def test_it_stops_at_an_uncertainty(installation, water):
     """2 % in the voxels above 20 % of the maximum: a pilot, then what it says is needed."""
     anatomy = water((5, 5, 5), (6.0, 6.0, 6.0))
