@@ -81,7 +81,9 @@ def joined(edges: np.ndarray, energy: np.ndarray, sigma: np.ndarray) -> np.ndarr
 def draw_water(out: Path) -> None:
     """r2-weighted kernels in water (lines ours, points EGSnrc), and the ratios."""
     panels = [(n, c) for c in ("electron", "photon") for n in NUCLIDES if reference(n, c) is not None]
-    figure, axes = plt.subplots(2, len(panels), figsize=(3.2 * len(panels), 5), sharex="col")
+    figure, axes = plt.subplots(
+        2, len(panels), figsize=(3.2 * len(panels), 5), sharex="col", layout="constrained"
+    )
     for (above, below), (name, which) in zip(axes.T, panels, strict=True):
         rows = joined(*reference(name, which))  # type: ignore[misc]
         rows = rows[rows[:, 1] <= (300 if which == "photon" else 30)]
@@ -105,7 +107,7 @@ def draw_water(out: Path) -> None:
 
 def draw_media(out: Path) -> None:
     """Energy within a radius by areal density, over that in water: what areal scaling alone misses."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
     panels = (("Lu-177", "electron"), ("Y-90", "electron"), ("Lu-177", "photon"))
     for axis, (name, which) in zip(axes, panels, strict=True):
         water = getattr(water_kernel(name), which)
@@ -165,7 +167,9 @@ def compare(name: str, true: np.ndarray) -> dict[str, np.ndarray]:
 def draw_phantom(out: Path, found: dict[str, tuple[np.ndarray, dict[str, Any]]]) -> None:
     """Differences to Monte Carlo in the slice through the sources, in per cent of the local dose."""
     shown = ("vsv", "published (target, nearest)", "target, linear", "both, linear")
-    figure, axes = plt.subplots(len(found), len(shown) + 1, figsize=(13, 2.9 * len(found)))
+    figure, axes = plt.subplots(
+        len(found), len(shown) + 1, figsize=(13, 2.9 * len(found)), layout="constrained"
+    )
     for row, (name, (true, doses)) in zip(axes, found.items(), strict=True):
         slice_ = true[19]
         row[0].imshow(np.log10(slice_ / true.max() + 1e-6), vmin=-4, vmax=0, cmap="inferno")
@@ -174,7 +178,7 @@ def draw_phantom(out: Path, found: dict[str, tuple[np.ndarray, dict[str, Any]]])
             off = np.where(slice_ > 1e-3 * true.max(), 100 * (doses[label][19] / slice_ - 1), np.nan)
             image = axis.imshow(off, vmin=-30, vmax=30, cmap="RdBu_r")
             axis.set_title(label, fontsize=8)
-        figure.colorbar(image, ax=row[-1], label="% of Monte Carlo")
+        figure.colorbar(image, ax=list(row), label="% of Monte Carlo", fraction=0.02)
     for axis in axes.ravel():
         axis.set_xticks([])
         axis.set_yticks([])
@@ -182,7 +186,6 @@ def draw_phantom(out: Path, found: dict[str, tuple[np.ndarray, dict[str, Any]]])
 
 
 def save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
