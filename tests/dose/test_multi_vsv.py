@@ -15,8 +15,9 @@ from dicomnode.dose.registry import build
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
 from dicomnode.physics.chains import with_progeny
+from dicomnode.physics.kernel_files import KernelSet, Shells, to_bytes
 from dicomnode.physics.kernels import JOULE_PER_MEV
-from dicomnode.physics.media import MEDIA_G_PER_CM3, medium_kernels
+from dicomnode.physics.media import MEDIA_G_PER_CM3, file_name, media, medium_kernels, water
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.voxel_kernels import voxel_kernel
 
@@ -198,17 +199,27 @@ def test_kernels_scale_with_areal_density_about():
     assert 1.02 < half[-1] / half[0] < 1.14
 
 
-def test_an_alpha_emitter_with_its_progeny_keeps_its_alphas_in_the_voxel(make_uniform, make_source):
-    """225Ac chain: 28 MeV of alphas and recoils per decay; electrons and photons by the kernels."""
+def test_an_alpha_emitter_with_its_progeny_keeps_its_alphas_in_the_voxel(tmp_path, make_uniform, make_source):
+    """225Ac chain: 28 MeV of alphas and recoils per decay; kernels of a folder for the rest.
+
+    The kernels here leave all electrons within 1 mm and photons evenly within 300 mm (of water).
+    """
     name, anatomy = with_progeny("Ac-225"), make_uniform((15, 15, 15))
+    found, shells = (water(), *media()), {}
+    for part, reach in (("electron", 0.1), ("photon", 30.0)):
+        r = np.array([0.0, 0.5 * reach, reach])
+        mev = np.tile(getattr(name.energy, f"{part}_mev") * np.array([0.0, 0.5, 1.0]), (len(found), 1))
+        shells[part] = Shells(r, mev, np.zeros((len(found), 2)), np.zeros(len(found)))
+    made = KernelSet(name.name, found, shells["electron"], shells["photon"], "test")
+    (tmp_path / file_name(name.name)).write_bytes(to_bytes(made))
     tia = make_source(anatomy, (7, 7, 7), 1.0)
+    alpha_gy = 1e6 * name.energy.alpha_mev * 1.602176634e-13 / 1e-3
     for engine in ("vsv", "multi-vsv"):
-        result = build(engine).dose(tia, anatomy, name)
-        alpha_gy = 1e6 * name.energy.alpha_mev * 1.602176634e-13 / 1e-3
+        result = build(engine, {"kernel_folder": str(tmp_path)}).dose(tia, anatomy, name)
         assert result.alpha_gy[7, 7, 7] == pytest.approx(alpha_gy, rel=0.001)
         assert result.alpha_gy.sum() == pytest.approx(result.alpha_gy[7, 7, 7])
-        # 1.05 to 1.3 MeV of electrons at most, some of which leave the voxel
-        assert 1.01 * alpha_gy < result.gy[7, 7, 7] < 1.06 * alpha_gy
+        most = name.energy.electron_mev / name.energy.alpha_mev  # a part of the electrons leaves the voxel
+        assert 0.5 * most < result.gy[7, 7, 7] / alpha_gy - 1 < 1.02 * most
         balance = result.balance
         assert balance.deposited_j + balance.escaped_j == pytest.approx(balance.emitted_j, rel=1e-5)
 
