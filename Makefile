@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate physics-study check format bench compare-study clean
+.PHONY: venv install demo test test-long faults test-gate test-gate-quick kernels physics-study check format bench compare-study clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -40,16 +40,23 @@ test-long: install
 faults: install
 	$(BIN)/python -m pytest tests/faults -q -rs --durations=10
 
-# GATE in an environment of its own (2.8 GB): opengate without its viewer, and stand-in Geant4 data where they
+# GATE in an environment of its own (4 GB): opengate without its viewer, and stand-in Geant4 data where they
 # lie beside the checkout. The stand-in data are for these tests, never for a patient.
 GATE_VENV := .venv-gate
 GATE_DATA := $(or $(DICOMNODE_SHARED),../shared)/reference/geant4/g4em_standin_geant4-11.4.tar.xz
-test-gate: $(GATE_VENV)/.installed
+test-gate: gate-data
+	$(GATE_VENV)/bin/python -m pytest tests/gate
+	$(GATE_VENV)/bin/python -m pytest tests/dose/test_contract.py -k gate
+
+# What continuous integration runs of it: some five minutes, the environment as much again.
+test-gate-quick: gate-data
+	$(GATE_VENV)/bin/python -m pytest tests/gate -m 'not long'
+
+.PHONY: gate-data
+gate-data: $(GATE_VENV)/.installed
 	@if [ -f "$(GATE_DATA)" ] && [ ! -d $(GATE_VENV)/geant4_data ]; then \
 	  tar -xJf "$(GATE_DATA)" -C $(GATE_VENV) && \
 	  $(GATE_VENV)/bin/python -m dicomnode gate setup --data $(GATE_VENV)/geant4_data; fi
-	$(GATE_VENV)/bin/python -m pytest tests/gate
-	$(GATE_VENV)/bin/python -m pytest tests/dose/test_contract.py -k gate
 
 # opengate asks for opengate-core with its viewer (Qt); the core without it has the same import name.
 $(GATE_VENV)/.installed: pyproject.toml constraints.txt tests/gate/requirements.txt
@@ -60,9 +67,14 @@ $(GATE_VENV)/.installed: pyproject.toml constraints.txt tests/gate/requirements.
 	$(GATE_VENV)/bin/pip install --quiet --no-deps opengate==10.1.1 opengate-core-novis==10.1.1
 	touch $@
 
-# The convergence study of docs/physics.md.
+# The convergence study, the figures and the tables of docs/physics.md.
 physics-study: install
 	$(BIN)/python benchmarks/physics_study.py
+	$(BIN)/python benchmarks/kernel_study.py
+
+# The kernels that come with the package, made anew (an hour); their digests belong in data/README.md.
+kernels: install
+	$(BIN)/python tools/make_kernels.py
 
 check: install
 	$(BIN)/ruff check .

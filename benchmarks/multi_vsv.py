@@ -42,7 +42,7 @@ def patient(size: int, edge: float) -> tuple[Any, Any]:
     return TiaMap(grid, tia), Anatomy(DensityMap(grid, density), np.ones(density.shape, bool))
 
 
-def engine(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[float, np.ndarray]:
+def engine(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[float, float, np.ndarray]:
     """The engine whole: kernels, convolutions, uncertainty."""
     from dicomnode.dose.registry import build
     from dicomnode.physics.media import medium_kernels
@@ -51,12 +51,12 @@ def engine(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[
     tia, anatomy = patient(size, edge)
     medium_kernels(nuclide(name).name)
     made = build("multi-vsv", {"workers": 2, "memory_limit_gb": 64, **options})
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     gy = made.dose(tia, anatomy, nuclide(name)).gy
-    return time.perf_counter() - start, gy
+    return time.perf_counter() - start, time.process_time() - used, gy
 
 
-def plain(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[float, np.ndarray]:
+def plain(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[float, float, np.ndarray]:
     """Twenty times scipy.signal.fftconvolve; each result where its medium lies, or of its medium's decays."""
     from scipy.signal import fftconvolve
 
@@ -69,33 +69,34 @@ def plain(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[f
     which = np.abs(anatomy.density.g_per_cm3[..., None] - rho).argmin(axis=-1)
     decays = tia.mbq_s_per_ml.astype(float) * tia.grid.voxel_ml * 1e6
     index = np.abs(np.arange(-(size - 1), size))
-    total, seconds = np.zeros(decays.shape), 0.0
+    total, seconds, cpu = np.zeros(decays.shape), 0.0, 0.0
     for k, kernel in enumerate(medium_kernels(name)):
         octant = voxel_kernel(kernel, (edge,) * 3, (size,) * 3).total_mev
         full = octant[np.ix_(index, index, index)]
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         here = which == k
         source = decays if options["kernel_of"] == "target" else decays * here
         mev = fftconvolve(source, full, mode="full")[(slice(size - 1, 2 * size - 1),) * 3]
         total += np.where(here, mev, 0.0) if options["kernel_of"] == "target" else mev
         seconds += time.perf_counter() - start
+        cpu += time.process_time() - used
     mass_kg = np.maximum(rho[which], 0.1) * tia.grid.voxel_ml * 1e-3
-    return seconds, total * JOULE_PER_MEV / mass_kg
+    return seconds, cpu, total * JOULE_PER_MEV / mass_kg
 
 
 def _child(work: Any, arguments: tuple[Any, ...], pipe: Any) -> None:
-    seconds, result = work(*arguments)
+    seconds, cpu, result = work(*arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pipe.send((seconds, peak, result))
+    pipe.send((seconds, cpu, peak, result))
 
 
-def measure(work: Any, *arguments: Any) -> tuple[float, float, np.ndarray]:
-    """(seconds, peak memory of its process in MiB, the dose)."""
+def measure(work: Any, *arguments: Any) -> tuple[float, float, float, np.ndarray]:
+    """(seconds, CPU seconds, peak memory of its process in MiB, the dose)."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(work, arguments, theirs))
     process.start()
-    found: tuple[float, float, np.ndarray] = ours.recv()
+    found: tuple[float, float, float, np.ndarray] = ours.recv()
     process.join()
     return found
 
@@ -105,20 +106,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--edge", type=float, default=4.0)
     parser.add_argument("--nuclide", default="Lu-177")
-    parser.add_argument("--kernel-of", default="target", choices=["target", "source"])
+    parser.add_argument("--kernel-of", default="target", choices=["target", "source", "both"])
     parser.add_argument("--no-plain", action="store_true", help="only the engine")
     given = parser.parse_args()
+    if given.kernel_of == "both" and not given.no_plain:
+        parser.error("there is no plain sum of twenty kernels by both: add --no-plain")
     case = (given.size, given.edge, given.nuclide)
     options: dict[str, Any] = {"kernel_of": given.kernel_of}
     reference = None if given.no_plain else measure(plain, *case, options)
-    print(f"{'':34} {'s':>7} {'speed-up':>9} {'peak MiB':>9} {'difference / max':>17}")
+    print(f"{'':34} {'s':>7} {'CPU s':>7} {'speed-up':>9} {'peak MiB':>9} {'difference / max':>17}")
     if reference:
-        print(f"{'plain sum, scipy.signal':34} {reference[0]:7.2f} {1.0:9.1f} {reference[1]:9.0f}")
+        seconds, cpu, peak, _ = reference
+        print(f"{'plain sum, scipy.signal':34} {seconds:7.2f} {cpu:7.2f} {1.0:9.1f} {peak:9.0f}")
     for precision in ("double", "single"):
-        seconds, peak, gy = measure(engine, *case, options | {"precision": precision})
-        line = f"{'engine multi-vsv whole, ' + precision:34} {seconds:7.2f}"
+        seconds, cpu, peak, gy = measure(engine, *case, options | {"precision": precision})
+        line = f"{'engine multi-vsv whole, ' + precision:34} {seconds:7.2f} {cpu:7.2f}"
         if reference:
-            off = np.abs(gy - reference[2]).max() / reference[2].max()
+            off = np.abs(gy - reference[3]).max() / reference[3].max()
             line += f" {reference[0] / seconds:9.1f} {peak:9.0f} {off:17.1e}"
         print(line)
 

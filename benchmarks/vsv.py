@@ -60,7 +60,7 @@ def scipy_fftconvolve(size: int, edge: float, name: str, _precision: str) -> tup
 
 
 def _octant(size: int, edge: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    from dicomnode.physics.kernels import water_kernel
+    from dicomnode.physics.media import water_kernel
     from dicomnode.physics.voxel_kernels import voxel_kernel
 
     tia, _ = _case(size, edge)

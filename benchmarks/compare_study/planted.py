@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dicomnode.dose.convolution import convolve_symmetric
-from dicomnode.physics.kernels import water_kernel
+from dicomnode.physics.media import water_kernel
 from dicomnode.physics.voxel_kernels import voxel_kernel
 
 Array = np.ndarray

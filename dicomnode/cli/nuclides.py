@@ -30,10 +30,10 @@ def nuclides(name: str | None, as_json: bool) -> None:
 
 def _usual() -> list[str]:
     from dicomnode.physics.chains import BRANCHES
-    from dicomnode.physics.kernels import WATER_KERNELS
+    from dicomnode.physics.media import kernel_names
 
     administered = ("Ac-225", "Ra-223", "Th-227", "Pb-212", "At-211")
-    return [*WATER_KERNELS, *(n for n in administered if n in BRANCHES)]
+    return [*(n for n in kernel_names() if "+" not in n), *(n for n in administered if n in BRANCHES)]
 
 
 def _energies(nuclide: Any) -> dict[str, float]:
@@ -48,7 +48,7 @@ def _energies(nuclide: Any) -> dict[str, float]:
 
 def _described(name: str) -> dict[str, Any]:
     from dicomnode.physics.chains import chain, has_progeny, with_progeny
-    from dicomnode.physics.kernels import WATER_KERNELS
+    from dicomnode.physics.media import kernel_names
     from dicomnode.physics.nuclides import nuclide
 
     found = nuclide(name)
@@ -57,7 +57,7 @@ def _described(name: str) -> dict[str, Any]:
         "half_life_s": found.half_life_s,
         "energy_per_decay": _energies(found),
         "source": found.source,
-        "water_kernel": found.name in WATER_KERNELS,
+        "water_kernel": {found.name, f"{found.name}+progeny"} & set(kernel_names()) != set(),
     }
     if has_progeny(found.name):
         entry["progeny_decays_per_decay"] = {m.nuclide.name: m.decays for m in chain(found.name)[1:]}

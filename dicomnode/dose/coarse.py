@@ -33,9 +33,12 @@ def restrict(fine: Array) -> Array:
 
 
 def prolong(coarse: Array, window: tuple[slice, slice, slice]) -> Array:
-    """Values at the voxels of ``window`` (slices with start and stop of the fine grid)."""
-    for axis, part in enumerate(window):
-        coarse = _prolong_axis(coarse, axis, part)
+    """Values at the voxels of ``window`` (slices with start and stop of the fine grid).
+
+    The last axis first, while the array is small: its voxels lie apart in memory.
+    """
+    for axis in (2, 1, 0):
+        coarse = _prolong_axis(coarse, axis, window[axis])
     return coarse
 
 
@@ -63,3 +66,14 @@ def _prolong_axis(coarse: Array, axis: int, part: slice) -> Array:
         for shift, weight in enumerate(WEIGHTS):
             places += coarse.dtype.type(weight) * coarse[first + shift : first + shift + n]
     return np.moveaxis(fine, 0, axis)
+
+
+def prolongation(n: int) -> npt.NDArray[np.float64]:
+    """The matrix (voxels, nodes) of ``prolong`` along one axis; its transpose restricts."""
+    matrix = np.zeros((n, coarse_length(n)))
+    for voxel in range(n):
+        if voxel % 2 == 0:
+            matrix[voxel, PAD + voxel // 2] = 1.0
+        else:
+            matrix[voxel, voxel // 2 : voxel // 2 + len(WEIGHTS)] = WEIGHTS
+    return matrix

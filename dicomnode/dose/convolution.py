@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -134,37 +134,24 @@ class ManyKernels:
             half[: octant.shape[0], : octant.shape[1], : octant.shape[2]] = octant
             self._halves.append(fft.dctn(half, type=1, workers=workers, overwrite_x=True))
 
-    def each(self, source: Array) -> Iterator[Array]:
-        """``source`` convolved with each kernel in turn, in its own shape."""
-        spectrum = self._forward(source)
-        for half in self._halves:
-            yield self._backward(self._times(spectrum.copy(), half), source.shape)
-
-    def sum(self, sources: Iterable[Array]) -> Array:
-        """The sum of sources, each convolved with its own kernel (of equal shapes)."""
-        total: Array | None = None
-        shape: tuple[int, ...] = ()
-        for source, half in zip(sources, self._halves, strict=True):
-            part, shape = self._times(self._forward(source), half), source.shape
-            total = part if total is None else np.add(total, part, out=total)
-        assert total is not None  # there is at least one kernel
-        return self._backward(total, shape)
-
-    def _forward(self, source: Array) -> Array:
+    def forward(self, source: Array) -> Array:
+        """The transform of a source."""
         from scipy import fft
 
         plain = source.astype(self.dtype, copy=False)
         return np.asarray(fft.rfftn(plain, s=self.lengths, workers=self.workers))
 
-    def _times(self, spectrum: Array, half: Array) -> Array:
+    def times(self, spectrum: Array, kernel: int) -> Array:
         """Multiplied in place, one plane at a time: the folded kernel is never whole in memory."""
         lz, ly, _ = self.lengths
+        half = self._halves[kernel]
         fold_y = np.minimum(np.arange(ly), ly - np.arange(ly))
         for z in range(lz):
             spectrum[z] *= half[min(z, lz - z)][fold_y]
         return spectrum
 
-    def _backward(self, spectrum: Array, shape: tuple[int, ...]) -> Array:
+    def backward(self, spectrum: Array, shape: tuple[int, ...]) -> Array:
+        """From a transform, which is overwritten, to a map of this shape."""
         from scipy import fft
 
         result = fft.irfftn(spectrum, s=self.lengths, workers=self.workers, overwrite_x=True)

@@ -2,15 +2,18 @@
 
     F_m(o) = sum_k a_mk G_k(o) + sum_k b_mk L_k(o)
 
-G_k reach a few voxels (electrons, and photons near their source); L_k are smooth on the scale of several
-voxels, so that they may act on a coarser grid. Inside the split radius L is an even polynomial that
-continues the photons' tail with two derivatives; what it misses there is in G.
+Which medium m it is, that of the source, of the target, or of the mean of their densities, turns a_mk into
+weights of source and target voxels (``Term``). G_k reach a few voxels (electrons, and photons near their
+source); L_k are smooth on the scale of several voxels, so that they may act on a coarser grid. Inside the
+split radius L is an even polynomial that continues the photons' tail with two derivatives; what it misses
+there is in G.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +27,23 @@ SPLIT_VOXELS = 8  # of the longest edge: four nodes of the coarse grid, enough f
 RANGE_WATER_MM = 15.0  # beyond the range of any therapy electron; bremsstrahlung beyond is smooth
 FIT = (0.7, 1.4)  # radii, in units of the split radius, over which the tail is fitted
 TABLE_STEP = 1 / 8  # of the shortest edge
+# By "both" there are many terms, and the bound on each, over all offsets and pairs of media, is far from what
+# happens: so many times the limit changes maps by less than 1e-3 of their maximum (tests/dose).
+LOOSER = 20
+
+
+By = Literal["target", "source", "both"]
+
+
+class Term(NamedTuple):
+    """One convolution: weights by medium of source voxels, number of the kernel, weights of targets.
+
+    None stands for one everywhere.
+    """
+
+    source: Float64 | None
+    kernel: int
+    target: Float64 | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +52,17 @@ class LowRank:
 
     Attributes
     ----------
-    short : (k, z, y, x) octants, MeV per decay
-    short_weights : (media, k)
+    short : (k, z, y, x) octants, MeV per decay; by "both" over g/cm3
     long_table : (k, radii) density of the smooth part, MeV per decay and mm3, at ``r_mm``
-    long_weights : (media, k)
+    short_terms, long_terms : how they are put together
     """
 
     spacing_mm: tuple[float, float, float]
     short: Float64
-    short_weights: Float64
+    short_terms: list[Term]
     r_mm: Float64
     long_table: Float64
-    long_weights: Float64
+    long_terms: list[Term]
 
     def long_octants(self, shape_zyx: tuple[int, int, int], step: int) -> Float64:
         """Smooth parts at every ``step``-th voxel offset, (k, z, y, x), MeV per decay in a voxel."""
@@ -55,13 +74,15 @@ def low_rank(
     spacing_mm: tuple[float, float, float],
     grid_zyx: tuple[int, int, int],
     tolerance: float,
+    by: By,
 ) -> LowRank:
     """The split, with as few terms as keep the error of any result below ``tolerance`` of its maximum.
 
     The measure: the error at the centre of a ball of uniform activity, of any radius, in any medium, over the
     self dose of one voxel in the medium where that is least.
     """
-    weight = np.array([1 / kernel.density_g_per_cm3 for kernel in kernels])
+    density = np.array([kernel.density_g_per_cm3 for kernel in kernels])
+    weight = 1 / density
     edges = np.array(spacing_mm[::-1])
     split_mm = max(SPLIT_VOXELS * edges.max(), max(_electron_range_mm(kernel) for kernel in kernels))
     diagonal = float(np.sqrt((edges**2).sum()))
@@ -73,21 +94,52 @@ def low_rank(
     )
     shape = (offsets[0], offsets[1], offsets[2])
     near = near_mev([_within(kernel) for kernel in kernels], spacing_mm, shape, split_mm + 2 * diagonal)
-    self_dose = float((near[:, 0, 0, 0] * weight).min())
+    limit = tolerance / 2 * float((near[:, 0, 0, 0] * weight).min())
     volumes = 4 * np.pi * r_mm**2 * (r_mm[1] - r_mm[0])
-    long_weights, table = _truncate(long, volumes, weight, tolerance / 2, self_dose)
+    long_weights, table = _truncate(long, volumes, weight, limit)
     near -= np.tensordot(long_weights, smooth_octants(r_mm, table, spacing_mm, shape, 1), 1)
     near[:, _distance(shape, edges) > split_mm + diagonal] = 0.0
     outward = np.argsort(_distance(shape, edges).reshape(-1), kind="stable")
     flat, times = near.reshape(len(kernels), -1)[:, outward], _multiplicity(shape).reshape(-1)[outward]
-    short_weights, sorted_ = _truncate(flat, times, weight, tolerance / 2, self_dose)
+    short_weights, sorted_ = _truncate(flat, times, weight, limit)
     short = np.empty_like(sorted_)
     short[:, outward] = sorted_
-    return LowRank(spacing_mm, short.reshape(-1, *shape), short_weights, r_mm, table, long_weights)
+    return LowRank(
+        spacing_mm,
+        short.reshape(-1, *shape),
+        _terms(short_weights, (np.abs(sorted_) * times).sum(axis=1), density, limit, by),
+        r_mm,
+        table,
+        _terms(long_weights, (np.abs(table) * volumes).sum(axis=1), density, limit, by),
+    )
 
 
-def _within(kernel: PointKernel):  # type: ignore[no-untyped-def]
-    return lambda r_mm: sum(part.within(r_mm) for part in kernel.components)
+def _terms(weights: Float64, norms: Float64, density: Float64, limit: float, by: By) -> list[Term]:
+    """What to convolve. By "both" the kernel, over its density, is that of the mean of two densities.
+
+    Parameters
+    ----------
+    weights : (media, k) of the kernels
+    norms : (k) sum of each kernel's absolute values over all offsets
+    limit : of the error, as in ``low_rank``
+    """
+    columns = list(enumerate(weights.T))
+    if by == "target":
+        return [Term(None, k, column) for k, column in columns]
+    if by == "source":
+        return [Term(column, k, None) for k, column in columns]
+    found, mean = [], (density[:, None] + density) / 2
+    for k, column in columns:
+        u, s, v = np.linalg.svd(np.interp(mean, density, column) / mean)
+        for rank in range(1, len(s) + 1):
+            found.append(Term(u[:, rank - 1] * s[rank - 1], k, v[rank - 1]))
+            if rank == len(s) or s[rank] * norms[k] <= LOOSER * limit / len(columns) ** 0.5:
+                break
+    return found
+
+
+def _within(kernel: PointKernel) -> Callable[[Float64], Float64]:
+    return lambda r_mm: np.asarray(np.sum([part.within(r_mm) for part in kernel.components], axis=0))
 
 
 def _electron_range_mm(kernel: PointKernel) -> float:
@@ -113,16 +165,18 @@ def _smooth_density(kernel: PointKernel, r_mm: Float64, split_mm: float) -> Floa
     return np.where(r_mm < split_mm, value + first * s + second * s**2 / 2, density)
 
 
-def _truncate(
-    rows: Float64, times: Float64, weight: Float64, tolerance: float, self_dose: float
-) -> tuple[Float64, Float64]:
-    """(weights, terms): the singular value decomposition, cut by the bound of ``low_rank``."""
+def _truncate(rows: Float64, times: Float64, weight: Float64, limit: float) -> tuple[Float64, Float64]:
+    """(weights, terms): the singular value decomposition, cut by the bound of ``low_rank``.
+
+    By the eigenvectors of the small square of the matrix: projections on them are as exact as they need be.
+    """
     scale = np.sqrt(np.maximum(times, 1e-12 * times.max()))
-    u, s, v = np.linalg.svd(rows * weight[:, None] * scale, full_matrices=False)
-    left, right = u * s / weight[:, None], v / scale
-    for rank in range(1, len(s) + 1):
+    matrix = rows * weight[:, None] * scale
+    u = np.linalg.eigh(matrix @ matrix.T)[1][:, ::-1]
+    left, right = u / weight[:, None], (u.T @ matrix) / scale
+    for rank in range(1, len(u) + 1):
         error = np.cumsum((rows - left[:, :rank] @ right[:rank]) * times, axis=1)
-        if (np.abs(error).max(axis=1) * weight).max() <= tolerance * self_dose:
+        if (np.abs(error).max(axis=1) * weight).max() <= limit:
             break
     return left[:, :rank], right[:rank]
 

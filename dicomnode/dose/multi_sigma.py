@@ -49,14 +49,16 @@ def relative_sigma(
     own_share : 0 to 1, the part of the dose given by electrons of decays in the voxel itself
     by_source : kernels are those of the source's medium
     """
-    own = density[window].astype(np.float64)
-    lung = CROSS_LUNG_BY_SOURCE if by_source else CROSS_LUNG
-    cross = np.where(own < LUNG_BELOW_G_PER_CM3, lung, CROSS_SOFT)
-    cross = np.where(own > BONE_ABOVE_G_PER_CM3, CROSS_BONE, cross) * (1 - own_share)
+    own = density[window]  # single precision: two digits of an uncertainty count
+    cross = np.full_like(own, CROSS_SOFT)
+    cross[own < LUNG_BELOW_G_PER_CM3] = CROSS_LUNG_BY_SOURCE if by_source else CROSS_LUNG
+    cross[own > BONE_ABOVE_G_PER_CM3] = CROSS_BONE
+    cross *= cross
     steps = AT_STEPS * min(1.0, face_crossing(nuclide, spacing_mm))
-    near = _near_a_step(density, nuclide, spacing_mm, window)
-    at_step = np.where(near, steps * (1 - own_share), 0.0)
-    return np.asarray(np.sqrt(MODEL**2 + (own / medium - 1) ** 2 + cross**2 + at_step**2))
+    cross[_near_a_step(density, nuclide, spacing_mm, window)] += np.float32(steps**2)
+    cross *= np.asarray((1 - own_share) ** 2, dtype=np.float32)
+    cross += np.asarray((own / medium - 1) ** 2, dtype=np.float32)
+    return np.asarray(np.sqrt(cross + np.float32(MODEL**2)), dtype=np.float64)
 
 
 def _near_a_step(

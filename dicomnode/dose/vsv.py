@@ -2,7 +2,8 @@
 
 MIRD Pamphlet 17 (Bolch et al., J Nucl Med 40 (1999) 11S); density scaling as in Dieudonne et al., J Nucl
 Med 54 (2013) 236. The kernel is that of the nuclide at the voxel size in hand, made from a radial kernel
-to its full reach (500 mm): a truncated one loses 10 to 30 % of the background in soft tissue.
+to its full reach (1 m): a truncated one loses 10 to 30 % of the background in soft tissue. Alpha particles
+and recoils stay in their voxel.
 """
 
 from __future__ import annotations
@@ -27,13 +28,8 @@ from dicomnode.dose.inputs import (
 )
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, Settings, TiaMap
-from dicomnode.physics.kernels import (
-    JOULE_PER_MEV,
-    WATER_G_PER_CM3,
-    WATER_KERNELS,
-    PointKernel,
-    water_kernel,
-)
+from dicomnode.physics.kernels import JOULE_PER_MEV, WATER_G_PER_CM3, PointKernel
+from dicomnode.physics.media import kernel_digest, kernel_names, water_kernel
 from dicomnode.physics.voxel_kernels import component_mev, reach_voxels
 
 Float64 = npt.NDArray[np.float64]
@@ -75,6 +71,9 @@ class VsvSettings(Settings):
     memory_limit_gb: float = Field(
         default=8.0, gt=0, description="refuse a grid that would need more memory than this"
     )
+    kernel_folder: str = Field(
+        default="", description="kernels of further nuclides, made by `dicomnode kernels --all-media`"
+    )
 
 
 def relative_sigma(anatomy: Anatomy, nuclide: Nuclide, own_share: Float64) -> Float64:
@@ -109,10 +108,11 @@ class SingleVsv:
 
     def __init__(self, settings: VsvSettings | None = None) -> None:
         self.settings = settings or VsvSettings()
-        digests = {f"dpk-water-{name}": water_kernel(name).digest for name in WATER_KERNELS}
-        self.identity = EngineIdentity("vsv", "1", digests)
+        folder = self.settings.kernel_folder
+        digests = {f"kernels-{name}": kernel_digest(name, folder) for name in kernel_names(folder)}
+        self.identity = EngineIdentity("vsv", "2", digests)
         self.capability = Capability(
-            nuclides=frozenset(WATER_KERNELS),
+            nuclides=frozenset(kernel_names(folder)),
             voxel_mm=(0.5, 20.0),
             density_g_per_cm3=(0.001, 3.2),
             heterogeneous=self.settings.density_scaling != "none",
@@ -135,7 +135,7 @@ class SingleVsv:
         require_inputs(tia, anatomy, nuclide, self.capability)
         if not tia.mbq_s_per_ml.any():
             return zero_dose(tia, self._medium)
-        kernel = water_kernel(nuclide.name)
+        kernel = water_kernel(nuclide.name, self.settings.kernel_folder)
         shape = self._kernel_shape(kernel, tia)
         self._require_memory(tia.grid.shape_zyx, shape)
         progress(0.0, "voxel kernel")
@@ -150,12 +150,14 @@ class SingleVsv:
             workers=self.settings.workers,
             step=lambda done: progress(0.4 + 0.5 * done, "convolution"),
         )
+        alpha_j = count * (nuclide.energy.alpha_mev * JOULE_PER_MEV)
         deposit_j = np.maximum(mev, 0.0, dtype=np.float64) * JOULE_PER_MEV  # rounding dips below zero
+        deposit_j += alpha_j
         gone_j = self._gone_j(count, octant, kernel)
-        own_j = count * (nuclide.energy.electron_mev * JOULE_PER_MEV)
+        own_j = count * (nuclide.energy.electron_mev * JOULE_PER_MEV) + alpha_j
         own_share = np.divide(own_j, deposit_j, out=np.ones_like(own_j), where=deposit_j > own_j)
         relative = self._relative_sigma(anatomy, nuclide, own_share)
-        result = self._dose_map(tia, anatomy, nuclide, deposit_j, gone_j, relative)
+        result = self._dose_map(tia, anatomy, nuclide, deposit_j, alpha_j, gone_j, relative)
         progress(1.0, "dose")
         return result
 
@@ -195,6 +197,7 @@ class SingleVsv:
         anatomy: Anatomy,
         nuclide: Nuclide,
         deposit_j: Float64,
+        alpha_j: Float64,
         gone_j: float,
         relative: Float64,
     ) -> DoseMap:
@@ -204,7 +207,8 @@ class SingleVsv:
         used: Any = own if scaled else WATER_G_PER_CM3
         divisor = scaling_density(anatomy, self.settings.minimum_density_g_per_cm3) if scaled else used
         inside = np.where(anatomy.body, deposit_j, 0.0)
-        gy = inside / voxel_mass_kg(divisor, tia.grid.voxel_ml)
+        kg = voxel_mass_kg(divisor, tia.grid.voxel_ml)
+        gy = inside / kg
         held_j = inside * (used / divisor)
         balance = EnergyBalance(
             emitted_j=emitted_j(tia, nuclide),
@@ -219,4 +223,5 @@ class SingleVsv:
             sigma.astype(np.float32),
             balance,
             self._medium,
+            np.where(anatomy.body, alpha_j / kg, 0.0).astype(np.float32) if alpha_j.any() else None,
         )

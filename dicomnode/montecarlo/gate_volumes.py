@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dicomnode.model import Anatomy
 from dicomnode.physics.anatomy import anatomy_from_density
-from dicomnode.physics.media import mean_excitation_ev
+from dicomnode.physics.interactions import medium_of
 from dicomnode.physics.tissues import Tissue, tissue
 
 
@@ -24,8 +24,8 @@ class Material:
 
     @property
     def mean_excitation_ev(self) -> float:
-        """By Bragg's rule for compounds: water 75.3 eV. Geant4 by itself takes elements: 69 eV."""
-        return mean_excitation_ev(self.composition)
+        """By Bragg's rule for compounds, water 75 eV. Geant4 by itself takes elements: 69 eV for water."""
+        return medium_of(self.composition, self.g_per_cm3).mean_excitation_ev
 
 
 def materials_of(

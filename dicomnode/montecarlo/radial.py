@@ -6,6 +6,7 @@ import numpy as np
 
 from dicomnode.montecarlo.device import device, hot, loop
 from dicomnode.montecarlo.electron import (
+    CSDA,
     MEV,
     RANGE,
     annihilate,
@@ -31,16 +32,25 @@ from dicomnode.montecarlo.particle import (
     U,
     isotropic,
 )
-from dicomnode.montecarlo.photon import photon_leg
+from dicomnode.montecarlo.photon import TOTAL, interact, photon_leg
 from dicomnode.montecarlo.random import start, uniform
+
+# An electron that cannot get farther than this share of its distance from the source stops where it is.
+NEAR = 0.005
+EVEN = 0.7
+"""Share of the photons whose first flight is drawn evenly in the logarithm of its length."""
 
 
 @hot
-def score(edges, tally, origin, x, y, z, energy):
-    """Add energy to the shell of a point; beyond the last shell to the last entry."""
-    r2 = (x - origin) ** 2 + (y - origin) ** 2 + (z - origin) ** 2
+def distance(p, origin):
+    """From the source, mm."""
+    return np.sqrt((p[0] - origin) ** 2 + (p[1] - origin) ** 2 + (p[2] - origin) ** 2)
+
+
+@hot
+def score(edges, tally, r, energy):
+    """Add energy to the shell of a radius; beyond the last shell to the last entry."""
     low, high = 0, len(edges) - 1
-    r = np.sqrt(r2)
     if r >= edges[high]:
         tally[len(edges) - 1] += energy
         return
@@ -54,11 +64,11 @@ def score(edges, tally, origin, x, y, z, energy):
 
 
 @device
-def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin):
+def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin, weight):
     """One electron to its end; the loss of each flight is scored at a point of it drawn at random."""
     density = world.density[0] * 0.1
     if p[ENERGY] <= world.electron_cut:
-        score(edges, tally, origin, p[0], p[1], p[2], p[ENERGY])
+        score(edges, tally, distance(p, origin), weight * p[ENERGY])
         if q[KIND] == POSITRON:
             annihilate(p, q, stack, stacked, rng)
         q[FATE] = STOPPED
@@ -66,39 +76,66 @@ def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin):
     enter(p, q, world, 0, rng)
     while True:
         species = q[SPECIES]
-        if p[NOW] >= world.last_k[species] or p[ENERGY] <= world.electron_cut * 1.000001:
-            score(edges, tally, origin, p[0], p[1], p[2], stop(p, q, stack, stacked, world, rng))
+        r = distance(p, origin)
+        last = p[NOW] >= world.last_k[species] or p[ENERGY] <= world.electron_cut * 1.000001
+        if last or at(world, species, p[NOW], CSDA) < NEAR * r * density:
+            score(edges, tally, r, weight * stop(p, q, stack, stacked, world, rng))
             return
         begin = at(world, species, p[NOW], RANGE)
         target, end, hard = flight_end(p, q, world)
         length = (begin - end) / density
         part = length * uniform(rng)
         left = min(at(world, species, target, MEV), p[ENERGY])
-        score(
-            edges, tally, origin, p[0] + part * p[U], p[1] + part * p[U + 1], p[2] + part * p[U + 2],
-            p[ENERGY] - left,
-        )  # fmt: skip
         for axis in range(3):
-            p[axis] += length * p[U + axis]
+            p[axis] += part * p[U + axis]
+        score(edges, tally, distance(p, origin), weight * (p[ENERGY] - left))
+        for axis in range(3):
+            p[axis] += (length - part) * p[U + axis]
         p[NOW] = target
         p[ENERGY] = left
         if left > world.electron_cut * 1.000001:
             here = event(p, q, stack, stacked, world, 0.0, hard, rng)
             if here > 0.0:
-                score(edges, tally, origin, p[0], p[1], p[2], here)
+                score(edges, tally, distance(p, origin), weight * here)
             if p[ENERGY] <= world.electron_cut:
-                score(edges, tally, origin, p[0], p[1], p[2], p[ENERGY])
+                score(edges, tally, distance(p, origin), weight * p[ENERGY])
                 if q[KIND] == POSITRON:
                     annihilate(p, q, stack, stacked, rng)
                 q[FATE] = STOPPED
                 return
 
 
+@hot
+def first_flight(p, world, near, rng):
+    """Move a photon of the source to its first interaction. Returns (weight, row of the tables, part).
+
+    A share of the flights is drawn evenly in the logarithm of the distance, from ``near`` (mm) to five mean
+    free paths, so that every shell has about as many, the others from the exponential law; the weight is
+    the ratio of the exponential law to the mixture.
+    """
+    place = (np.log(p[ENERGY]) - world.log_photon) * world.per_log_photon
+    n = min(max(int(place), 0), world.photon.shape[1] - 2)
+    part = place - n
+    table = world.photon[world.material[0]]
+    mu = 0.1 * world.density[0] * (table[n, TOTAL] + part * (table[n + 1, TOTAL] - table[n, TOTAL]))
+    far = max(5.0 / mu, 2.0 * near)
+    span = np.log(far / near)
+    even = uniform(rng) < EVEN
+    way = near * np.exp(span * uniform(rng)) if even else -np.log(uniform(rng)) / mu
+    wanted = mu * np.exp(-mu * way)
+    drawn = (1.0 - EVEN) * wanted
+    if near <= way <= far:
+        drawn += EVEN / (way * span)
+    for axis in range(3):
+        p[axis] += way * p[U + axis]
+    return wanted / drawn, n, part
+
+
 @loop
 def run(world, source, histories, seed, stream, edges, tally, room):
     """Histories of a point source in the middle of the one voxel of ``world``.
 
-    ``tally`` : float64, MeV by shell, the last entry beyond the last radius
+    ``edges`` : mm, from 0 on; ``tally`` : float64, MeV by shell, the last entry beyond the last radius
     ``room`` : ``cpu.scratch()``
     """
     p, q, stack, stacked, rng = room
@@ -114,13 +151,18 @@ def run(world, source, histories, seed, stream, edges, tally, room):
         p[ENERGY] = energy
         q[0] = q[1] = q[2] = 0
         q[KIND], q[SPECIES], q[WAITING], q[FATE] = kind, -1, 0, MOVES
-        while True:
+        weight, going = 1.0, True
+        if kind == PHOTON:
+            weight, n, part = first_flight(p, world, edges[1], rng)
+            here = interact(p, q, stack, stacked, world, world.material[0], n, part, rng)
+            score(edges, tally, distance(p, origin), weight * max(here, 0.0))
+            going = here < 0.0 or goes_on(p, q, stack, stacked)
+        while going:
             if q[KIND] == PHOTON:
                 here = photon_leg(p, q, stack, stacked, world, rng)
-                score(edges, tally, origin, p[0], p[1], p[2], here)
+                score(edges, tally, distance(p, origin), weight * here)
                 if q[FATE] == ESCAPED:
-                    tally[len(edges) - 1] += p[ENERGY]
+                    tally[len(edges) - 1] += weight * p[ENERGY]
             else:
-                radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin)
-            if not goes_on(p, q, stack, stacked):
-                break
+                radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin, weight)
+            going = goes_on(p, q, stack, stacked)

@@ -12,36 +12,21 @@ up to one, so the energy is conserved by construction. F / mass is the voxel S-v
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from dicomnode.errors import OutOfDomain
-from dicomnode.physics.nuclides import canonical_name
 
 Float64 = npt.NDArray[np.float64]
 
 JOULE_PER_MEV = 1.602176634e-13  # CODATA 2018, exact
 WATER_G_PER_CM3 = 1.0
 
-# Files by nuclide. Origin, licence and digests: data/README.md.
-WATER_KERNELS = {
-    "Lu-177": "dpk_water_Lu177.npz",
-    "Y-90": "dpk_water_Y90.npz",
-    "I-131": "dpk_water_I131.npz",
-}
-
-# Shells are merged until the energy of each is known to this relative standard uncertainty, so that the
-# noise of the bremsstrahlung tail does not show in maps, but never to more than this share of their
-# radius, so that the steep end of the electrons' range is not smeared out.
-SHELL_SIGMA = 0.02
-SHELL_WIDTH = 0.15
+# What photons and bremsstrahlung leave is a smooth function of distance: the logarithm of the energy per
+# logarithm of radius is fitted with a cubic spline of so many knots per unit of ln(r).
+KNOTS_PER_LOG = 1.3
+FEWEST_SHELLS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +83,9 @@ class PointKernel:
     Attributes
     ----------
     nuclide, medium, density_g_per_cm3 : what was simulated
-    electron, photon : RadialKernel; ``photon`` is None where the nuclide has no photons to speak of
-    digest : SHA-256 of the file
+    electron, photon : RadialKernel; ``photon`` is None where the nuclide has no photons to speak of.
+        Photons that positrons and electrons make belong to ``electron``
+    digest : SHA-256 of all that the kernel depends on, or of the file that holds it
     """
 
     nuclide: str
@@ -128,72 +114,34 @@ class PointKernel:
         return sum(part.beyond_mev for part in self.components)
 
 
-@cache
-def water_kernel(name: str) -> PointKernel:
-    """The kernel of a nuclide in water.
+def smooth_tail(edges_mm: Float64, energy: Float64, sigma: Float64, from_mm: float) -> Float64:
+    """Energies of shells with their statistical noise beyond a radius fitted away; their sum is kept.
 
-    Raises
-    ------
-    OutOfDomain : there is no kernel for the nuclide
+    Noise, different in each medium, would look like a difference between media.
+
+    Parameters
+    ----------
+    edges_mm : n + 1 radii of shells, the first 0
+    energy, sigma : (n) energy in each shell and its standard uncertainty
+    from_mm : shells that begin nearer are left as they are
     """
-    name = canonical_name(name)
-    if name not in WATER_KERNELS:
-        raise OutOfDomain("nuclide of the water kernels", name, "", ", ".join(WATER_KERNELS))
-    raw = (files("dicomnode.physics") / "data" / WATER_KERNELS[name]).read_bytes()
-    with np.load(BytesIO(raw), allow_pickle=False) as data:
-        photon = _component(data, "photon") if "r_edges_mm_photon" in data else None
-        return PointKernel(
-            name, "water", WATER_G_PER_CM3, _component(data, "electron"), photon,
-            hashlib.sha256(raw).hexdigest(),
-        )  # fmt: skip
+    from scipy.interpolate import make_lsq_spline
 
-
-def _component(data: Any, which: str) -> RadialKernel:
-    """One component of a file, scaled from the sampled to the nominal energy (a part in 1e4)."""
-    info = dict(zip(data["info_fields"].tolist(), data[f"info_{which}"].tolist(), strict=True))
-    scale = info["MeV_per_decay_nominal"] / info["MeV_per_decay_sampled"]
-    edges = np.asarray(data[f"r_edges_mm_{which}"], dtype=np.float64)
-    energy = np.asarray(data[f"E_MeV_per_decay_{which}"], dtype=np.float64) * scale
-    sigma = np.asarray(data[f"E_sigma_{which}"], dtype=np.float64) * scale
-    return component_of_shells(edges, energy, sigma, info["MeV_per_decay_nominal"])
-
-
-def component_of_shells(
-    edges_mm: Float64, energy_mev: Float64, sigma_mev: Float64, emitted_mev: float
-) -> RadialKernel:
-    """A kernel of the energy in each shell and its standard uncertainty, noise joined away, MeV per decay."""
-    edges, energy = _split_last_shell(*_merge_shells(edges_mm, energy_mev, sigma_mev))
-    deposited = np.concatenate([[0.0], np.cumsum(energy)])
-    return RadialKernel(edges, deposited, emitted_mev - float(deposited[-1]))
-
-
-def _merge_shells(edges: Float64, energy: Float64, sigma: Float64) -> tuple[Float64, Float64]:
-    """Neighbouring shells joined until each is known to SHELL_SIGMA or is as thick as SHELL_WIDTH allows."""
-    kept, merged, total, variance = [edges[0]], [], 0.0, 0.0
-    for outer, mev, deviation in zip(edges[1:], energy, sigma, strict=True):
-        total, variance = total + mev, variance + deviation**2
-        thick = outer - kept[-1] >= SHELL_WIDTH * outer
-        if thick or variance**0.5 <= SHELL_SIGMA * total or outer == edges[-1]:
-            kept.append(outer)
-            merged.append(total)
-            total = variance = 0.0
-    return np.array(kept), np.array(merged)
-
-
-def _split_last_shell(edges: Float64, energy: Float64, parts: int = 10) -> tuple[Float64, Float64]:
-    """The last, wide shell cut into parts whose energies fall exponentially from the shell before."""
-    from scipy.optimize import brentq
-
-    width = edges[-1] - edges[-2]
-    start = energy[-2] / (edges[-2] - edges[-3])  # MeV per mm in the shell before
-    if not start > 0:
-        return edges, energy
-    mean = energy[-1] / (start * width)
-    if not 0 < mean < 1:
-        return edges, energy
-    slope = brentq(lambda x: -np.expm1(-x) / x - mean, 1e-9, 1e3)
-    cuts = np.linspace(0.0, 1.0, parts + 1)
-    share = np.diff(np.expm1(-slope * cuts) / np.expm1(-slope))
-    return np.concatenate([edges[:-1], edges[-2] + width * cuts[1:]]), np.concatenate(
-        [energy[:-1], energy[-1] * share]
-    )
+    start = int(np.searchsorted(edges_mm[:-1], max(from_mm, edges_mm[1]) * (1 - 1e-9)))
+    good = start + np.flatnonzero((energy[start:] > 0) & (sigma[start:] < 0.7 * energy[start:]))
+    if len(good) < FEWEST_SHELLS:
+        return energy
+    outer, inner = np.log(edges_mm[start + 1 :]), np.log(edges_mm[start:-1])
+    x, width = (outer + inner) / 2, outer - inner
+    kept = good - start
+    low, high = x[kept[0]], x[kept[-1]]
+    inside = np.linspace(low, high, max(2, int(KNOTS_PER_LOG * (high - low))))[1:-1]
+    knots = np.concatenate([[low] * 4, inside, [high] * 4])
+    weight = energy[good] / np.maximum(sigma[good], 1e-12 * energy[good])
+    fit = make_lsq_spline(x[kept], np.log(energy[good] / width[kept]), knots, k=3, w=np.minimum(weight, 1e4))
+    here = slice(kept[0], kept[-1] + 1)
+    found = np.exp(fit(x[here])) * width[here]
+    smooth = energy.copy()
+    within = slice(good[0], good[-1] + 1)
+    smooth[within] = found * (energy[within].sum() / found.sum())
+    return smooth

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dicomnode.dose.registry import available, build
 from dicomnode.errors import EngineUnavailable, Inconsistent, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, Nuclide, TiaMap
-from dicomnode.physics.kernels import water_kernel
 from dicomnode.physics.nuclides import nuclide
 
 pytestmark = pytest.mark.parametrize("name", sorted(available()))
@@ -59,16 +58,17 @@ def test_linear_in_the_tia(name, factor, seed):
     )
     one, two = np.random.default_rng(seed).random((2, *grid.shape_zyx)).astype(np.float32)
     engine = make(name)
+    # seeds of their own: with common random numbers the difference would be less than sigma says
     r_one, r_two, r_sum = (
-        engine.dose(TiaMap(grid, v), anatomy, LU177, seed=seed)
-        for v in (one, two, one * np.float32(factor) + two)
+        engine.dose(TiaMap(grid, v), anatomy, LU177, seed=3 * seed + n)
+        for n, v in enumerate((one, two, one * np.float32(factor) + two))
     )
     expected = r_one.gy * np.float64(factor) + r_two.gy
     if statistical(engine):
         sigma = np.sqrt((factor * r_one.sigma_gy) ** 2 + r_two.sigma_gy**2 + r_sum.sigma_gy**2)
         z = (r_sum.gy - expected) / sigma
-        assert abs(z.mean()) < 4 / np.sqrt(z.size) + 0.05
-        assert z.std() < 1.3  # sigma itself is known to 16 % with 20 batches
+        assert abs(z.mean()) < 4 / np.sqrt(z.size)
+        assert 0.75 < z.std() < 1.3  # 210 voxels; sigma itself is known to 16 % with 20 batches
         return
     assert np.abs(r_sum.gy - expected).max() <= 2e-6 * expected.max()
 
@@ -99,10 +99,13 @@ def test_air_around_and_gas_within_are_never_hot(name, make_uniform):
     tissue = result.gy[8, 8, 8]
     assert result.gy[~body].max() <= tissue
     # Local: divided by 0.1 g/cm3 at least, not by 0.0012. Transport: 1.2 keV per decay of electrons below
-    # 10 keV stay in the gas, alone 7 times the dose of tissue, and what its betas lose on leaving.
-    assert result.gy[6, 6, 6] <= (25 if statistical(engine) else 12) * tissue
-    if not statistical(engine):  # those that transport know the dose to gas, the others do not
-        assert result.sigma_gy[6, 6, 6] >= 0.9 * result.gy[6, 6, 6]
+    # 10 keV stay in the gas, alone 7 times the dose of tissue; its betas leave half as much again before they
+    # are out, and those of tissue give what they give to tissue: 17 (1) times in all.
+    transports = statistical(engine) and name != "gate"  # gate divides by 0.1 g/cm3 at least, too
+    assert result.gy[6, 6, 6] <= (20 if transports else 12) * tissue
+    # those that transport know the dose to gas, the others do not
+    least = 0.01 if transports else 0.9
+    assert result.sigma_gy[6, 6, 6] >= least * result.gy[6, 6, 6]
     balance = result.balance
     assert balance.deposited_j + balance.escaped_j == pytest.approx(balance.emitted_j, rel=1e-5)
 
@@ -173,6 +176,11 @@ def ball_share(radius_mm: float, edge_mm: float, n: int) -> np.ndarray:
     return share / len(sub) ** 3
 
 
+BALL_MEV = {"Lu-177": 0.150608, "Y-90": 0.878032, "I-131": 0.224518}
+"""Absorbed per decay in the ball of 36 mm of water, MeV: dpk_water_*.npz of shared/reference/egsnrc times the
+reduction factor below, integrated over distance."""
+
+
 @pytest.mark.parametrize("nuclide_name", ["Lu-177", "Y-90", "I-131"])
 def test_a_sphere_in_water_has_its_s_value(name, nuclide_name):
     """Mean dose of a uniform ball of 36 mm radius against the EGSnrc point kernel integrated over the ball.
@@ -192,13 +200,7 @@ def test_a_sphere_in_water_has_its_s_value(name, nuclide_name):
     join = np.sqrt(np.mean(result.sigma_gy[share > 0] ** 2)) if statistical(engine) else None
     sigma = join or float((result.sigma_gy * share).sum() / share.sum())
     mean = 2 * means[1] - means[0]
-    absorbed_mev = 0.0
-    for part in water_kernel(nuclide_name).components:
-        r = np.linspace(0, 2 * radius, 4001)
-        middle = (r[1:] + r[:-1]) / 2
-        gamma = 1 - 3 * middle / (4 * radius) + middle**3 / (16 * radius**3)
-        absorbed_mev += float((np.diff(part.within(r)) * gamma).sum())
-    expected_gy = 1e6 * absorbed_mev * 1.602176634e-13 / 1e-3  # 1 MBq s/mL in 1 g/cm3
+    expected_gy = 1e6 * BALL_MEV[nuclide_name] * 1.602176634e-13 / 1e-3  # 1 MBq s/mL in 1 g/cm3
     assert abs(mean - expected_gy) <= 2 * sigma  # the engine's own statement
     if engine.capability.nuclides is not None:  # those with kernels
         # 1.5 %: for 90Y, of longer range than a voxel, the blur is no longer in proportion to the voxel

@@ -9,7 +9,7 @@ from dicomnode.dose.inputs import mean_range_mm
 from dicomnode.dose.local import ORGAN_PHOTON_SHARE
 from dicomnode.dose.registry import build
 from dicomnode.physics.chains import with_progeny
-from dicomnode.physics.kernels import water_kernel
+from dicomnode.physics.media import water_kernel
 from dicomnode.physics.nuclides import nuclide
 
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
+from dicomnode.dose import media_work_gpu
 from dicomnode.dose.coarse import coarse_length, prolong, restrict
-from dicomnode.dose.multi_vsv import mixture
+from dicomnode.dose.media_work import mixture
 from dicomnode.dose.registry import build
-from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
-from dicomnode.physics.kernels import JOULE_PER_MEV, water_kernel
-from dicomnode.physics.media import (
-    FORMAT,
-    INTERIM,
-    MEDIA_G_PER_CM3,
-    electrons_per_mass,
-    mean_excitation_ev,
-    media,
-    medium_kernel,
-    medium_kernels,
-    read_kernels,
-    stopping_ratio,
-)
+from dicomnode.physics.chains import with_progeny
+from dicomnode.physics.kernel_files import KernelSet, Shells, to_bytes
+from dicomnode.physics.kernels import JOULE_PER_MEV
+from dicomnode.physics.media import MEDIA_G_PER_CM3, file_name, media, medium_kernels, water
 from dicomnode.physics.nuclides import nuclide
-from dicomnode.physics.tissues import tissue
 from dicomnode.physics.voxel_kernels import voxel_kernel
 
 RHO = np.array(MEDIA_G_PER_CM3)
@@ -79,7 +72,7 @@ def test_it_equals_the_plain_sum_of_the_kernels_to_1e_4_of_the_maximum(name, ker
     assert np.abs(fast - slow).max() <= 1e-4 * slow.max()
 
 
-@pytest.mark.parametrize("kernel_of", ["target", "source"])
+@pytest.mark.parametrize("kernel_of", ["target", "source", "both"])
 def test_tiles_change_nothing(kernel_of):
     tia, anatomy = mottled((33, 40, 47), (4.0, 4.0, 4.0))
     one, many = (
@@ -87,16 +80,16 @@ def test_tiles_change_nothing(kernel_of):
         for n in (160, 17)
     )
     assert np.abs(one.gy - many.gy).max() <= 1e-6 * one.gy.max()
-    assert np.allclose(one.sigma_gy, many.sigma_gy, rtol=1e-4, atol=1e-7 * one.gy.max())
+    assert np.allclose(one.sigma_gy, many.sigma_gy, rtol=1e-3, atol=1e-6 * one.gy.max())
 
 
 def test_uniform_water_gives_what_single_vsv_gives(make_uniform, make_source):
-    """At 1.00 g/cm3 the medium is Schneider's tissue there: 0.4 % fewer electrons per mass."""
+    """At 1.00 g/cm3 the medium is Schneider's adipose tissue: it absorbs 2.5 % fewer of the photons."""
     anatomy = make_uniform((20, 20, 20))
     tia = make_source(anatomy, (slice(6, 14),) * 3)
     one, two = (build(name).dose(tia, anatomy, nuclide("Lu-177")).gy for name in ("vsv", "multi-vsv"))
-    assert np.abs(two / one - 1).max() < 0.02
-    assert two[10, 10, 10] == pytest.approx(one[10, 10, 10], rel=0.002)
+    assert np.abs(two / one - 1).max() < 0.035
+    assert two[10, 10, 10] == pytest.approx(one[10, 10, 10], rel=0.004)
 
 
 def test_kernels_of_the_source_conserve_energy_and_those_of_the_target_need_not(make_uniform):
@@ -131,7 +124,7 @@ def ratios(result, truth, regions, mass):
 
 
 @pytest.mark.parametrize("which", ["Lu177", "Y90", "I131"])
-@pytest.mark.parametrize("kernel_of", ["target", "source"])
+@pytest.mark.parametrize("kernel_of", ["target", "source", "both"])
 @pytest.mark.parametrize("between", ["nearest", "linear"])
 def test_in_lung_tissue_and_bone_it_is_right_within_its_own_statement(shared, which, kernel_of, between):
     """EGSnrc, phantom a: every region mean within 2.5 of the engine's own sigma."""
@@ -192,68 +185,97 @@ def test_a_large_grid_is_bounded_in_memory_by_its_tiles(make_uniform, make_sourc
     build("multi-vsv", {"precision": "single"})._require_memory((400, 512, 512))
 
 
-def test_the_record_says_that_the_kernels_are_interim():
+def test_the_record_names_the_file_of_each_nuclide():
     digests = build("multi-vsv").identity.digests
-    assert len(digests) == 60
-    assert all(INTERIM in name and len(digest) == 64 for name, digest in digests.items())
-    assert len(set(digests.values())) == 60
+    assert digests["kernels-Lu-177"] == medium_kernels("Lu-177")[0].digest
+    assert len(digests["kernels-Lu-177"]) == 64
 
 
-def test_interim_kernels_scale_with_areal_density_and_keep_the_energy():
-    water = water_kernel("Lu-177")
-    for medium in media():
-        kernel = medium_kernel("Lu-177", medium)
-        assert kernel.medium == INTERIM
-        assert kernel.total_mev == pytest.approx(water.total_mev, rel=1e-9)
-        scale = medium.g_per_cm3 * stopping_ratio(medium.composition, 0.1480)
-        half = kernel.electron.radius_of(0.5) * scale
-        assert half == pytest.approx(water.electron.radius_of(0.5), rel=1e-3)
-    with pytest.raises(OutOfDomain, match=r"density of a medium with kernels is 1 g/cm3"):
-        medium_kernel("Lu-177", type(media()[0])(1, tissue("water")))
+def test_kernels_scale_with_areal_density_about():
+    """The density scaling theorem (O'Connor 1957) where composition is alike; bone stops less per gram."""
+    half = np.array([k.electron.radius_of(0.5) * k.density_g_per_cm3 for k in medium_kernels("Lu-177")])
+    assert half[:8] == pytest.approx(half[0], rel=0.005)  # one composition, lung of 0.2 to 0.88 g/cm3
+    # ESTAR at 0.15 MeV: 3.24 MeV cm2/g in water, 2.86 in cortical bone (ICRU 44); bone scatters more
+    assert 1.02 < half[-1] / half[0] < 1.14
 
 
-def test_electrons_and_excitation_of_cortical_bone_are_those_of_nist():
-    """NIST, composition tables (ICRU 44): Z/A of water 0.55508, bone 0.51478; I = 75.0 and 112.0 eV."""
-    water, bone = tissue("water"), tissue("bone_cortical_icru44")
-    assert electrons_per_mass(water) == pytest.approx(0.55508, rel=1e-4)
-    assert electrons_per_mass(bone) == pytest.approx(0.51478, rel=1e-3)
-    assert mean_excitation_ev(water) == pytest.approx(75.0, rel=0.01)
-    assert mean_excitation_ev(bone) == pytest.approx(112.0, rel=0.02)
-    assert stopping_ratio(water, 0.1) == 1.0
-    assert 0.85 < stopping_ratio(bone, 0.1) < 0.51478 / 0.55508  # more tightly bound: below the ratio of Z/A
+def test_an_alpha_emitter_with_its_progeny_keeps_its_alphas_in_the_voxel(tmp_path, make_uniform, make_source):
+    """225Ac chain: 28 MeV of alphas and recoils per decay; kernels of a folder for the rest.
+
+    The kernels here leave all electrons within 1 mm and photons evenly within 300 mm (of water).
+    """
+    name, anatomy = with_progeny("Ac-225"), make_uniform((15, 15, 15))
+    found, shells = (water(), *media()), {}
+    for part, reach in (("electron", 0.1), ("photon", 30.0)):
+        r = np.array([0.0, 0.5 * reach, reach])
+        mev = np.tile(getattr(name.energy, f"{part}_mev") * np.array([0.0, 0.5, 1.0]), (len(found), 1))
+        shells[part] = Shells(r, mev, np.zeros((len(found), 2)), np.zeros(len(found)))
+    made = KernelSet(name.name, found, shells["electron"], shells["photon"], "test")
+    (tmp_path / file_name(name.name)).write_bytes(to_bytes(made))
+    tia = make_source(anatomy, (7, 7, 7), 1.0)
+    alpha_gy = 1e6 * name.energy.alpha_mev * 1.602176634e-13 / 1e-3
+    for engine in ("vsv", "multi-vsv"):
+        result = build(engine, {"kernel_folder": str(tmp_path)}).dose(tia, anatomy, name)
+        assert result.alpha_gy[7, 7, 7] == pytest.approx(alpha_gy, rel=0.001)
+        assert result.alpha_gy.sum() == pytest.approx(result.alpha_gy[7, 7, 7])
+        most = name.energy.electron_mev / name.energy.alpha_mev  # a part of the electrons leaves the voxel
+        assert 0.5 * most < result.gy[7, 7, 7] / alpha_gy - 1 < 1.02 * most
+        balance = result.balance
+        assert balance.deposited_j + balance.escaped_j == pytest.approx(balance.emitted_j, rel=1e-5)
 
 
-def write_kernels(path, **changed):
-    """A file in the format for simulated kernels, with the interim ones in it."""
-    kernels = medium_kernels("Y-90")
-    content = {
-        "format": FORMAT, "nuclide": "Y-90", "origin": "a simulation", "g_per_cm3": RHO,
-        "r_mm_electron": np.stack([k.electron.r_mm for k in kernels]),
-        "mev_electron": np.stack([k.electron.mev for k in kernels]),
-        "beyond_mev_electron": np.array([k.electron.beyond_mev for k in kernels]),
-    }  # fmt: skip
-    np.savez(path, **content | changed)
-    return path.read_bytes()
+@pytest.mark.parametrize("kernel_of", ["target", "source", "both"])
+def test_torch_gives_what_scipy_gives(kernel_of, monkeypatch):
+    """The path for GPUs, on the processor."""
+    monkeypatch.setattr(media_work_gpu.GpuWork, "place", "cpu")
+    tia, anatomy = mottled((17, 20, 23), (4.0, 4.0, 5.0))
+    options = {"kernel_of": kernel_of, "between": "linear", "precision": "double"}
+    one, two = (
+        build("multi-vsv", options | {"device": device}).dose(tia, anatomy, nuclide("Lu-177"))
+        for device in ("cpu", "gpu")
+    )
+    assert np.abs(one.gy - two.gy).max() <= 1e-6 * one.gy.max()
 
 
-def test_a_kernel_file_takes_the_place_of_the_interim_ones(tmp_path):
-    found = read_kernels(write_kernels(tmp_path / "k.npz"), "Y-90")
-    assert len(found) == 20
-    for new, old in zip(found, medium_kernels("Y-90"), strict=True):
-        assert new.medium == "a simulation"
-        assert new.photon is None
-        assert new.digest != old.digest
-        assert np.array_equal(new.electron.mev, old.electron.mev)
+def test_without_a_gpu_it_says_what_to_do(make_uniform, make_source):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is there")
+    anatomy = make_uniform((4, 4, 4))
+    engine, tia = build("multi-vsv", {"device": "gpu"}), make_source(anatomy, (1, 1, 1))
+    with pytest.raises(EngineUnavailable, match="use device = cpu"):
+        engine.dose(tia, anatomy, nuclide("Lu-177"))
 
 
-@pytest.mark.parametrize(
-    ("changed", "match"),
-    [
-        ({"format": "else"}, "format is 'else'"),
-        ({"nuclide": "Lu-177"}, "nuclide is 'Lu-177', expected 'Y-90'"),
-        ({"g_per_cm3": RHO * 2}, "made for densities"),
-    ],
-)
-def test_a_kernel_file_of_another_kind_is_refused(tmp_path, changed, match):
-    with pytest.raises(Inconsistent, match=match):
-        read_kernels(write_kernels(tmp_path / "k.npz", **changed), "Y-90")
+@pytest.mark.parametrize("name", ["Lu-177", "Y-90"])
+def test_by_both_it_is_the_sum_over_pairs_of_media(name):
+    """The slow twin: a kernel for each pair of media, that of their mean density, as dose."""
+    used = RHO[[1, 10, 18]]
+    tia, anatomy = mottled((9, 10, 11), (4.0, 4.0, 5.0), used)
+    density = np.clip(anatomy.density.g_per_cm3, 0.25, 1.76).astype(np.float32)
+    anatomy = Anatomy(DensityMap(tia.grid, density), anatomy.body)
+    result = build("multi-vsv", {"kernel_of": "both", "precision": "double"}).dose(
+        tia, anatomy, nuclide(name)
+    )
+    shape = tia.grid.shape_zyx
+    index = [np.abs(np.arange(-(n - 1), n)) for n in shape]
+    window = tuple(slice(n - 1, 2 * n - 1) for n in shape)
+    whole = np.ix_(*index)
+
+    @cache
+    def octant(k: int) -> np.ndarray:
+        return voxel_kernel(medium_kernels(name)[k], tia.grid.spacing_mm, shape).total_mev[whole]
+
+    decays = tia.mbq_s_per_ml.astype(float) * tia.grid.voxel_ml * 1e6
+    slow = np.zeros(shape)
+    for source in used:
+        for target in used:
+            mean = (source + target) / 2
+            k = min(int(np.searchsorted(RHO, mean, side="right")) - 1, len(RHO) - 2)
+            part = (mean - RHO[k]) / (RHO[k + 1] - RHO[k])
+            kernel = ((1 - part) * octant(k) + part * octant(k + 1)) / mean
+            mev = fftconvolve(decays * np.isclose(density, source), kernel)[window]
+            slow += np.where(np.isclose(density, target), mev, 0.0)
+    slow *= JOULE_PER_MEV / (tia.grid.voxel_ml * 1e-3)
+    assert np.abs(result.gy - slow).max() <= 1e-3 * slow.max()

@@ -8,7 +8,7 @@ import pytest
 from dicomnode.dose.registry import build
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
-from dicomnode.physics.kernels import water_kernel
+from dicomnode.physics.media import water_kernel
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.voxel_kernels import voxel_kernel
 
