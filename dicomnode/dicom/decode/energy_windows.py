@@ -50,7 +50,7 @@ def energy_windows(obj: Attributes) -> tuple[EnergyWindow, ...]:
 
 
 def _window(item: Attributes, number: int, uid: str) -> EnergyWindow:
-    ranges = []
+    ranges: list[tuple[float, float]] = []
     for span in item.items("EnergyWindowRangeSequence"):
         low, high = span.number("EnergyWindowLowerLimit"), span.number("EnergyWindowUpperLimit")
         if low is None or high is None or not 0 < low < high:

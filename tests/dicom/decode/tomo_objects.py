@@ -33,7 +33,11 @@ def items(*sets: dict[str, Any]) -> Items:
 
 
 def view_of_point(
-    point_mm: Sequence[float], angle_deg: float, shape: tuple[int, int], pixel_mm: tuple[float, float], top_z: float
+    point_mm: Sequence[float],
+    angle_deg: float,
+    shape: tuple[int, int],
+    pixel_mm: tuple[float, float],
+    top_z: float,
 ) -> np.ndarray:
     """100 counts at the pixel of ``point_mm`` (x left, y posterior, z head), 1 elsewhere in its row."""
     t = np.deg2rad(angle_deg)
@@ -64,7 +68,9 @@ def tomo(
         for d, start in enumerate(starts, 1):
             for v in range(1, views + 1):
                 keys.append((w, d, 1, v))
-                frames.append(w * view_of_point(point_mm, start + sign * (v - 1) * step, shape, pixel_mm, top_z))
+                frames.append(
+                    w * view_of_point(point_mm, start + sign * (v - 1) * step, shape, pixel_mm, top_z)
+                )
     radii = list(radii or [200.0 + 2.0 * v for v in range(views)])
     spans = [w if isinstance(w[0], tuple) else (w,) for w in windows]
     fill = {
@@ -82,16 +88,19 @@ def tomo(
         "RadiopharmaceuticalInformationSequence": items({"RadionuclideCodeSequence": items(
             {"CodeValue": "447553000", "CodingSchemeDesignator": "SCT", "CodeMeaning": "^177^Lutetium"})}),
         "DetectorInformationSequence": items(*[
-            {"CollimatorType": "PARA", "CollimatorGridName": "ME", "RadialPosition": radii, "StartAngle": start,
-             "ImagePositionPatient": [0, 0, top_z]} for start in starts]),
+            {"CollimatorType": "PARA", "CollimatorGridName": "ME", "RadialPosition": radii,
+             "StartAngle": start, "ImagePositionPatient": [0, 0, top_z]} for start in starts]),
         "RotationInformationSequence": items(
             {"StartAngle": starts[0], "AngularStep": step, "RotationDirection": direction,
              "ScanArc": step * views, "ActualFrameDuration": 20000, "NumberOfFramesInRotation": views,
              "TableHeight": 0, "TableTraverse": 1000}),
     }  # fmt: skip
-    for key, value in (fill | dict(zip(VECTORS, np.array(keys).T.tolist(), strict=True)) | values).items():
+    for key, value in (fill | dict(zip(VECTORS, np.array(keys).T.tolist(), strict=True))).items():
         setattr(ds, key, value)
-    return store(ds, np.stack(frames))
+    store(ds, np.stack(frames))
+    for key, value in values.items():
+        setattr(ds, key, value)
+    return ds
 
 
 def store(ds: Dataset, frames: np.ndarray) -> Dataset:
