@@ -146,10 +146,10 @@ def attenuation_map(ct: HuMap, grid: Grid, energy_kev: float, kvp: float | None 
     per_cm[covered] /= reached[covered, None, None]
     inside = np.flatnonzero(covered)
     nearest = np.clip(np.arange(len(covered)), inside[0], inside[-1])
-    per_cm = np.ascontiguousarray(per_cm[nearest], dtype=np.float32)
-    per_cm.flags.writeable = False
+    whole: Float32 = np.ascontiguousarray(per_cm[nearest], dtype=np.float32)
+    whole.flags.writeable = False
     findings += _truncation(ct, energy_kev, kvp)
-    return AttenuationMap(grid, per_cm, covered, energy_kev, kvp, findings)
+    return AttenuationMap(grid, whole, covered, energy_kev, kvp, findings)
 
 
 def _shares(source: Grid, target: Grid, axis: int) -> Float64:
