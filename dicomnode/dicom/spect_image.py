@@ -95,6 +95,11 @@ def write_pt(
     ]
 
 
+def slice_uid(identity: ObjectIdentity, k: int) -> str:
+    """SOP Instance UID of slice ``k`` of a PT series."""
+    return named_uid(identity.series_uid, str(k)) if k else identity.sop_instance_uid
+
+
 def stored_with_slope(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint16], str]:
     """Stored values and the slope as its DS text; a value is off by half a step at most."""
     if float(values.min()) < 0:
@@ -114,7 +119,7 @@ def _pt_slice(
     sources: Sequence[SourceImage],
 ) -> Dataset:
     one = ObjectIdentity(
-        named_uid(identity.series_uid, str(k)) if k else identity.sop_instance_uid,
+        slice_uid(identity, k),
         identity.series_uid,
         identity.series_number,
         identity.description,
