@@ -2,9 +2,9 @@
 
 python benchmarks/recon.py [--sizes 64 96 128] [--views 60 120] [--voxel-mm 4.8] [--threads 2]
 [--oracle PYTHON]. Goals: ten times faster on 2 cores; under 2 GB at 128 cubed with 120 views. Attenuation and
-depth blur are modelled by both. The compared times are of the first iteration of a fresh scan, sensitivities of
-the subsets included, as PyTomography computes them with it; building the model is left out. PyTomography takes
-minutes at 128 cubed: without its interpreter (``make oracle``) only our own times are printed.
+depth blur are modelled by both. The compared times are of the first iteration of a fresh scan, sensitivities
+of the subsets included, as PyTomography computes them with it; building the model is left out. PyTomography
+takes minutes at 128 cubed: without its interpreter (``make oracle``) only our own times are printed.
 """
 
 from __future__ import annotations
@@ -103,9 +103,8 @@ def main() -> None:
     if given.own:
         print(json.dumps(own(*given.own, given.voxel_mm, given.threads)))
         return
-    print(
-        f"{os.cpu_count()} cores, {given.threads} threads, {given.voxel_mm:g} mm, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, {given.threads} threads, {given.voxel_mm:g} mm, load {load:.1f}")
     print("cubed  views   build s  first s   next s  peak GB  PyTomography first s    ratio")
     for size in given.sizes:
         for views in given.views:

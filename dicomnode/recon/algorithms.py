@@ -225,7 +225,8 @@ def gaussian_filter(image: Tensor, geometry: Geometry, fwhm_mm: float) -> Tensor
 
     across, along = geometry.voxel_mm
     sigma = [fwhm_mm / FWHM_PER_SIGMA / edge for edge in (along, across, across)]
-    return torch.from_numpy(ndimage.gaussian_filter(image.cpu().numpy(), sigma, mode="nearest"))
+    smooth = ndimage.gaussian_filter(image.cpu().numpy(), sigma, mode="nearest")
+    return torch.from_numpy(smooth).to(image.device)
 
 
 def _expected(model: SystemModel, image: Tensor, scatter: Tensor, views: Views) -> Tensor:
