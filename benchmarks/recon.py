@@ -1,10 +1,12 @@
 """One OSEM iteration of our projector beside PyTomography 3.4.0's, same geometry and counts, in one run.
 
 python benchmarks/recon.py [--sizes 64 96 128] [--views 60 120] [--voxel-mm 4.8] [--threads 2]
-[--oracle PYTHON]. Goals: ten times faster on 2 cores; under 2 GB at 128 cubed with 120 views. Attenuation and
-depth blur are modelled by both. The compared times are of the first iteration of a fresh scan, sensitivities
-of the subsets included, as PyTomography computes them with it; building the model is left out. PyTomography
-takes minutes at 128 cubed: without its interpreter (``make oracle``) only our own times are printed.
+[--own-threads 1] [--oracle PYTHON].
+
+Goals: ten times faster on 2 cores; under 2 GB at 128 cubed with 120 views. Both model attenuation and depth
+blur. The compared times are of the first iteration of a fresh scan, sensitivities of the subsets included, as
+PyTomography computes them with it; building the model is left out. PyTomography takes minutes at 128 cubed:
+without its interpreter (``make oracle``) only our own times are printed.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ def theirs(size: int, views: int, edge: float, threads: int, interpreter: Path) 
 def measured_apart(size: int, views: int, edge: float, threads: int) -> dict[str, float]:
     """``own`` in a fresh process, so that its memory is its own."""
     command = [sys.executable, __file__, "--own", str(size), str(views), "--voxel-mm", str(edge)]
-    command += ["--threads", str(threads)]
+    command += ["--own-threads", str(threads)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     answer: dict[str, float] = json.loads(done.stdout)
@@ -96,19 +98,21 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 128])
     parser.add_argument("--views", type=int, nargs="+", default=[60, 120])
     parser.add_argument("--voxel-mm", type=float, default=4.8)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of PyTomography")
+    parser.add_argument("--own-threads", type=int, default=1, help="a worker of the node has one")
     parser.add_argument("--oracle", type=Path, default=Path(".venv-oracle/bin/python"))
     parser.add_argument("--own", type=int, nargs=2, metavar=("SIZE", "VIEWS"), help="measure this process")
     given = parser.parse_args()
     if given.own:
-        print(json.dumps(own(*given.own, given.voxel_mm, given.threads)))
+        print(json.dumps(own(*given.own, given.voxel_mm, given.own_threads)))
         return
     load = os.getloadavg()[0]
-    print(f"{os.cpu_count()} cores, {given.threads} threads, {given.voxel_mm:g} mm, load {load:.1f}")
+    print(f"{os.cpu_count()} cores, {given.own_threads} threads of ours, {given.threads} of PyTomography's")
+    print(f"voxels of {given.voxel_mm:g} mm, load {load:.1f}")
     print("cubed  views   build s  first s   next s  peak GB  PyTomography first s    ratio")
     for size in given.sizes:
         for views in given.views:
-            ours = measured_apart(size, views, given.voxel_mm, given.threads)
+            ours = measured_apart(size, views, given.voxel_mm, given.own_threads)
             line = f"{size:5d} {views:6d} {ours['built']:9.2f} {ours['first']:8.2f} {ours['next']:8.2f}"
             line += f" {ours['peak_gb']:8.2f}"
             if given.oracle.exists():
