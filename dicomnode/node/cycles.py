@@ -82,7 +82,11 @@ def _gathered(
         from_objects(series),
         config.cycle,
     )
-    return series, known, gather(series, known.administrations, config.cycle)
+    return (
+        series,
+        known,
+        gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
+    )
 
 
 def _told(session: Session, patient_id: str, config: Config, *, reports: bool) -> list[Administration]:

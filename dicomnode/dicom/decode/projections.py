@@ -44,14 +44,21 @@ _SCALES_COUNTS = ("DECY", "DTIM", "RADL", "MOTN")
 
 @quiet()
 def read_projections(
-    paths: Sequence[Path], zone: ZoneInfo, angles_counted: AnglesCounted = "patient"
+    paths: Sequence[Path],
+    zone: ZoneInfo,
+    angles_counted: AnglesCounted = "patient",
+    nuclide: str = "",
 ) -> Projections:
     """The projections of one acquisition, each frame placed by the object's vectors, never by its order.
 
-    Several objects of one series must be energy windows of the same acquisition. ``zone`` is the site's,
-    for times without an offset. ``angles_counted`` is "gantry" for a camera that counts Start Angle by the
-    gantry, against PS3.3 C.8.4.12. Everything doubtful is among the findings. Raises Refused, by its kinds,
-    for what cannot be used.
+    Several objects of one series must be energy windows of the same acquisition. Everything doubtful is among
+    the findings. Raises Refused, by its kinds, for what cannot be used.
+
+    Parameters
+    ----------
+    zone : the site's, for times without an offset
+    angles_counted : "gantry" for a camera that counts Start Angle by the gantry, against PS3.3 C.8.4.12
+    nuclide : what counts where the object names none
     """
     objects = [open_object(path, pixels=True) for path in paths]
     if not objects:
@@ -62,7 +69,8 @@ def read_projections(
             raise Unsupported(because or f"an object of role {role} holds no raw projections", uid=obj.uid)
     one_value(objects, "SeriesInstanceUID")
     whole = _joined([_read(obj, zone, angles_counted) for obj in objects])
-    return replace(whole, peak=peak_window(whole.windows, whole.nuclide, whole.series_uid))
+    named = whole.nuclide or nuclide
+    return replace(whole, nuclide=named, peak=peak_window(whole.windows, named, whole.series_uid))
 
 
 def _read(obj: Attributes, zone: ZoneInfo, counted: AnglesCounted) -> Projections:
