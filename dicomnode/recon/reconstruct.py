@@ -58,7 +58,8 @@ class Reconstruction:
     calibration : name of the record, empty without one
     parameters : every choice by name
     scores : log likelihoods and residuals by name
-    uncertainty : by counting noise, per voxel and per region, same unit as ``counts``; None without bootstraps
+    uncertainty : by counting noise, per voxel and per region, same unit as ``counts``; None without
+        bootstraps
     findings : what is doubtful
     """
 
@@ -86,10 +87,10 @@ class Reconstruction:
         return ActivityMap(self.grid, self.reference * self._factor)
 
     @property
-    def sigma_bq_per_ml(self) -> Float32:
-        """Standard deviation by counting noise per voxel, Bq/mL. Raises Inconsistent without bootstraps."""
+    def sigma_bq_per_ml(self) -> Float32 | None:
+        """Standard deviation by counting noise per voxel, Bq/mL; None without bootstraps."""
         if self.uncertainty is None:
-            raise Inconsistent("the protocol asks for no bootstraps, so there is no uncertainty")
+            return None
         return np.asarray(self.uncertainty.sigma * self._factor, dtype=np.float32)
 
     @property
