@@ -144,12 +144,12 @@ def dead_time_factor(observed_cps: npt.ArrayLike, dead_time_us: float) -> Float6
             "counts/s",
             f"below {1e6 / (np.e * dead_time_us):.4g} counts/s for a dead time of {dead_time_us:g} us",
         )
-    true = -lambertw(-busy).real
-    return np.divide(true, busy, out=np.ones_like(busy), where=busy > 0)
+    true = np.array([-lambertw(-complex(b)).real for b in busy.flat]).reshape(busy.shape)
+    return np.asarray(np.where(busy > 0, true / np.where(busy > 0, busy, 1.0), 1.0))
 
 
 def mean_decay(started_s: npt.ArrayLike, seconds: npt.ArrayLike, half_life_s: float) -> Float64:
-    """Mean activity during each view over the activity at the first start: exp(-l t) (1 - e^(-l T)) / (l T)."""
+    """Mean activity during each view over that at the first start: exp(-l t) (1 - exp(-l T)) / (l T)."""
     rate = np.log(2.0) / half_life_s
     span = rate * np.asarray(seconds, dtype=np.float64)
     during = np.divide(-np.expm1(-span), span, out=np.ones_like(span), where=span > 0)
@@ -194,10 +194,12 @@ def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recov
         )
 
     def residual(logs: Float64) -> Float64:
-        return Recovery(float(np.exp(logs[0])), float(np.exp(logs[1]))).at(volume) - measured
+        curve = Recovery(float(np.exp(logs[0])), float(np.exp(logs[1])))
+        return np.asarray(curve.at(volume) - measured)
 
     found = least_squares(residual, [np.log(np.median(volume)), 0.0])
-    return Recovery(*np.exp(found.x), largest_residual=float(np.abs(found.fun).max()))
+    ml, power = np.exp(found.x)
+    return Recovery(float(ml), float(power), float(np.abs(found.fun).max()))
 
 
 def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) -> tuple[float, float]:
@@ -216,7 +218,7 @@ def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) 
 
     def residual(p: Float64) -> Float64:
         true = slope * p[0] * activity
-        return np.asarray((true * np.exp(-true * p[1] * 1e-6) - rate) / rate)
+        return np.asarray((true * np.exp(-true * p[1] * 1e-6) - rate) / rate, dtype=np.float64)
 
     found = least_squares(residual, [1.0, 1.0], bounds=([0.1, 0.0], [10.0, np.inf]))
     return float(found.x[1]), float(slope * found.x[0])

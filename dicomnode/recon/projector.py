@@ -108,7 +108,7 @@ class ParallelHoleModel:
 
     def _escape(self, mu_per_cm: npt.NDArray[np.float32]) -> list[Tensor]:
         """Chance of a photon to reach each view's detector, half precision (relative error 5e-4 at most)."""
-        planes = self._planes(torch.from_numpy(np.ascontiguousarray(mu_per_cm)).to(self._device))
+        planes = self._planes(torch.from_numpy(np.array(mu_per_cm, dtype=np.float32)))
         edge, step_cm = self._support.edge, self._geometry.voxel_mm[0] / 10
         factors = []
         for turn in self._rotations:
