@@ -227,9 +227,13 @@ def _content(
     beside = None
     if made.algorithm not in ("osem", "mlem"):
         beside = replace(image, activity=made.reference_activity, method=protocol.sentence("osem"))
-    sigma = made.sigma_bq_per_ml if len(made.replicates) > 1 else None
     return MadeSpect(
-        label, image, beside, sigma, patient_study(heads[0]), tuple(source_image(h) for h in heads)
+        label,
+        image,
+        beside,
+        made.sigma_bq_per_ml,
+        patient_study(heads[0]),
+        tuple(source_image(h) for h in heads),
     )
 
 
