@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import Finding, Grid, HuMap, Severity
 from dicomnode.model.projections import Projections
+from dicomnode.recon.overlap import shares
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -131,7 +132,7 @@ def attenuation_map(ct: HuMap, grid: Grid, energy_kev: float, kvp: float | None 
         kvp = ASSUMED_KVP
         sentence = "the CT does not state its tube voltage; 120 kV was assumed, which matters in bone only"
         findings = (Finding("ct-kvp", Severity.WARNING, sentence, unit="kV"),)
-    weights = [_shares(ct.grid, grid, axis) for axis in range(3)]
+    weights = [shares(ct.grid, grid, axis, "CT") for axis in range(3)]
     across, rows, slices = weights
     reached = slices.sum(axis=1)
     if not (reached.any() and rows.any() and across.any()):
@@ -150,29 +151,6 @@ def attenuation_map(ct: HuMap, grid: Grid, energy_kev: float, kvp: float | None 
     whole.flags.writeable = False
     findings += _truncation(ct, energy_kev, kvp)
     return AttenuationMap(grid, whole, covered, energy_kev, kvp, findings)
-
-
-def _shares(source: Grid, target: Grid, axis: int) -> Float64:
-    """(target, source): part of each target voxel that each source voxel fills, along one axis of the grid.
-
-    Raises Inconsistent where no axis of the source is parallel to it (within 0.6 degrees).
-    """
-    along = target.axes[:, axis]
-    aligned = source.axes.T @ along
-    which = int(np.abs(aligned).argmax())
-    if which != axis or abs(aligned[which]) < 0.99995:
-        raise Inconsistent(
-            "the CT lies oblique to the acquisition", attribute="ImageOrientationPatient",
-            remedy="Export the CT as straight axial slices",
-        )  # fmt: skip
-    sign = float(np.sign(aligned[which]))
-    size = source.spacing_mm[which]
-    count, bins = source.shape_zyx[2 - which], target.shape_zyx[2 - axis]
-    centre = float((np.array(source.origin_mm) - np.array(target.origin_mm)) @ along)
-    low = centre + sign * size * np.arange(count) - size / 2
-    edges = (np.arange(bins + 1) - 0.5) * target.spacing_mm[axis]
-    common = np.minimum(edges[1:, None], low + size) - np.maximum(edges[:-1, None], low)
-    return np.asarray(np.clip(common, 0.0, None) / target.spacing_mm[axis])
 
 
 def _truncation(ct: HuMap, energy_kev: float, kvp: float) -> tuple[Finding, ...]:
