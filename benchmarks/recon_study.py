@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter
 
 from dicomnode.dose.engine import no_progress
 from dicomnode.dose.registry import build
@@ -132,7 +132,9 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
     truth = KEPT_TRUTHS[name]
     scan, per_bq_ml = scan_of(truth, counts, seed)
     kept, held = scan.data.split(KEPT, seed)
-    base = penalised(scan, Protocol(algorithm="bsrem"), "bsrem", kept, held) if "noise2noise" in todo else None
+    base = (
+        penalised(scan, Protocol(algorithm="bsrem"), "bsrem", kept, held) if "noise2noise" in todo else None
+    )
     zero = score(scan, torch.zeros(scan.model.geometry.shape_zyx), held)
     for method in todo:
         started = time.process_time()
@@ -140,7 +142,7 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
         seconds = time.process_time() - started
         record = {
             "phantom": name, "counts": counts, "seed": seed, "method": method, "seconds": seconds,
-            "parameters": {k: v for k, v in parameters.items()},
+            "parameters": dict(parameters),
             "held_out": score(scan, of_kept, held) - zero if of_kept is not None else None,
             **measured(truth, image.numpy() / per_bq_ml),
         }  # fmt: skip
@@ -194,14 +196,14 @@ def measured(truth: Truth, bq_per_ml: Array) -> dict[str, object]:
     true_level = float(true[core].mean())
     regions = {name: share for name, share in phantom.shares.items() if name != "background"}
     return {
-        "recovery": {n: _mean(bq_per_ml, s) / _mean(true, s) if _mean(true, s) > 0.05 * true_level
-                     else _mean(bq_per_ml, s) / true_level for n, s in regions.items()},
+        "recovery": {n: _mean(bq_per_ml, s) / (_mean(true, s) if phantom.contrast[n] > 0.1 else true_level)
+                     for n, s in regions.items()},
         "background_bias": level / true_level - 1,
         "background_cov": float(bq_per_ml[core].std() / level),
         "nrmse": float(np.sqrt(((bq_per_ml - true)[body] ** 2).sum() / (true[body] ** 2).sum())),
         "total_bias": float(bq_per_ml.sum() / true.sum() - 1),
-        "cnr": {n: _contrast_to_noise(bq_per_ml, s, core, level) for n, s in regions.items()
-                if _diameter_mm(s, phantom.grid) <= LESION_MM},
+        "cnr": {n: _contrast_to_noise(bq_per_ml, s, _surrounding(phantom, n, core))
+                for n, s in regions.items() if _diameter_mm(s, phantom.grid) <= LESION_MM},
         "dose": _dose_ratios(phantom, bq_per_ml, regions),
     }  # fmt: skip
 
@@ -214,13 +216,20 @@ def _diameter_mm(share: Array, grid: Grid) -> float:
     return float(2 * (share.sum() * grid.voxel_ml * 1e3 * 3 / (4 * np.pi)) ** (1 / 3))
 
 
-def _contrast_to_noise(image: Array, share: Array, core: Array, level: float) -> float:
-    """(mean of the lesion - background) / standard deviation of means over the lesion's shape elsewhere."""
+def _surrounding(phantom: Phantom, lesion: str, core: Array) -> Array:
+    """What a lesion is to be told from: its organ at two voxels from anything else, or the background."""
+    if not lesion.startswith("organ "):
+        return core
+    return binary_erosion(phantom.shares["organ"] > 0.99, iterations=2)
+
+
+def _contrast_to_noise(image: Array, share: Array, core: Array) -> float:
+    """(mean of the lesion - of its surroundings) / standard deviation of means over its shape in these."""
     where = np.argwhere(share > 0)
     kernel = share[tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))]
     half = [n // 2 for n in kernel.shape]
     found = []
-    for centre in np.argwhere(core)[:: max(1, int(core.sum() / 400))]:
+    for centre in np.argwhere(core)[:: max(1, int(core.sum() / 2000))]:
         box = tuple(slice(c - h, c - h + n) for c, h, n in zip(centre, half, kernel.shape, strict=True))
         if any(s.start < 0 or s.stop > n for s, n in zip(box, core.shape, strict=True)):
             continue
@@ -228,11 +237,12 @@ def _contrast_to_noise(image: Array, share: Array, core: Array, level: float) ->
             found.append(float((image[box] * kernel).sum() / kernel.sum()))
     if len(found) < 10:
         return float("nan")
-    return (_mean(image, share) - level) / float(np.std(found))
+    return (_mean(image, share) - float(np.mean(found))) / float(np.std(found))
 
 
 def _dose_ratios(phantom: Phantom, bq_per_ml: Array, regions: Mapping[str, Array]) -> dict[str, float]:
     """Mean dose of each region with activity, over that of the true activity: one scan, physical decay."""
+
     def dose(values: Array) -> Array:
         tia = TiaMap(phantom.grid, np.asarray(values / 1e6 * TIA_S, dtype=np.float32))
         engine = build("vsv", {})
