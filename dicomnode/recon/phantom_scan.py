@@ -63,8 +63,8 @@ def cylinder_factor(
     middle = depth > MARGIN_MM
     if level <= 0 or np.count_nonzero(middle) < 50:
         raise Refused(
-            f"no cylinder is found: {np.count_nonzero(middle)} voxels lie {MARGIN_MM:g} mm within a region of "
-            f"one concentration",
+            f"no cylinder is found: {np.count_nonzero(middle)} voxels lie {MARGIN_MM:g} mm within a region "
+            f"of one concentration",
             remedy="Scan a uniform cylinder of 15 cm or more across, wholly in the field of view",
         )
     per_mbq = seconds * activity_mbq
@@ -77,7 +77,7 @@ def cylinder_factor(
         raise Refused(
             f"the factor is {of_total:.4g} counts/s per MBq by all counts and {of_middle:.4g} by the "
             f"concentration in the middle",
-            remedy="Check volume and activity, mixing, scatter windows, and that nothing else is in the field",
+            remedy="Check volume and activity, mixing and scatter windows; nothing else may be in the field",
         )
     return CylinderFactor(of_total, of_middle, noise)
 

@@ -61,7 +61,7 @@ class Reconstruction:
     scores : log likelihoods and residuals by name
     uncertainty : by counting noise, per voxel and per region, same unit as ``counts``; None without
         bootstraps
-    recovery : region -> recovery coefficient, by the record's curve or by an insert; not applied to ``counts``
+    recovery : region -> coefficient, by the record's curve or by an insert; not applied to ``counts``
     findings : what is doubtful
     """
 
