@@ -30,11 +30,12 @@ GAMMA = 2.0
 """Edge preservation of the relative difference prior; 2 is what clinical PET reconstruction uses."""
 EPSILON = 0.01
 """Smoothing of that prior near zero, relative to the image's activity-weighted mean. Our own choice."""
-RELAXATION = 0.1
-MOMENTUM = 0.9
+RELAXATION = 0.2
+MOMENTUM = 0.7
 """BSREM: step 1 / (1 + RELAXATION * pass), and the largest part of the last change that is carried on. Our
-own choice: on the synthetic NEMA set 100 updates of 6 views end within 2 % (rms) of the limit, without
-momentum within 11 %."""
+own choice among eight pairs on scans of 4e3 to 9e5 counts: of the climb from OSEM to the penalised maximum 1
+to 12 % are left after 100 updates (above 3e4 counts), without momentum 5 to 25 %; momentum 0.9 with 0.1 is
+faster yet, but falls back down where the prior is weak and counts are few."""
 SHRINK = 0.1
 """No update makes a voxel smaller than this part of itself (BSREM), or its denominator (OSL)."""
 
@@ -225,7 +226,8 @@ def gaussian_filter(image: Tensor, geometry: Geometry, fwhm_mm: float) -> Tensor
 
     across, along = geometry.voxel_mm
     sigma = [fwhm_mm / FWHM_PER_SIGMA / edge for edge in (along, across, across)]
-    return torch.from_numpy(ndimage.gaussian_filter(image.cpu().numpy(), sigma, mode="nearest"))
+    smooth = ndimage.gaussian_filter(image.cpu().numpy(), sigma, mode="nearest")
+    return torch.from_numpy(smooth).to(image.device)
 
 
 def _expected(model: SystemModel, image: Tensor, scatter: Tensor, views: Views) -> Tensor:

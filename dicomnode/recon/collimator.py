@@ -126,6 +126,11 @@ COLLIMATORS: Mapping[str, Collimator] = MappingProxyType({
         Collimator("siemens-lehr", 1.11, 24.05, 0.16, 3.8, f"SY-LEHR, {_SIMIND}{_CRYSTAL}"),
         Collimator("siemens-me", 2.94, 40.64, 1.14, 3.8, f"SY-ME, {_SIMIND}{_CRYSTAL}"),
         Collimator("siemens-he", 4.00, 59.70, 2.00, 3.8, f"SY-HE, {_SIMIND}{_CRYSTAL}"),
+        Collimator("ge-lehr", 1.50, 35.00, 0.20, 3.8, f"GI-LEHR, {_SIMIND}{_CRYSTAL}"),
+        Collimator("ge-megp", 3.00, 58.00, 1.05, 3.8, f"GI-MEGP, {_SIMIND}{_CRYSTAL}"),
+        Collimator("ge-hegp", 4.00, 66.00, 1.80, 3.8, f"GI-HEGP, {_SIMIND}{_CRYSTAL}"),
+        Collimator("philips-megp", 3.40, 58.40, 0.86, 3.8, f"PB-MEGP, {_SIMIND}{_CRYSTAL}"),
+        Collimator("philips-hegp", 3.81, 58.40, 1.73, 3.8, f"PB-HEGP, {_SIMIND}{_CRYSTAL}"),
     )
 })  # fmt: skip
 

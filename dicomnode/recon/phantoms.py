@@ -54,6 +54,26 @@ class Phantom:
         return Phantom(activity, ct, shares, self.contrast, self.background_mbq_per_ml)
 
 
+def from_maps(
+    activity: ActivityMap,
+    ct: HuMap,
+    regions: Mapping[str, npt.NDArray[np.bool_]],
+    background_mbq_per_ml: float,
+) -> Phantom:
+    """Any activity map and CT as a truth to be scanned; the CT as means over the activity's voxels.
+
+    ``regions`` are masks on the activity's grid; their contrast is that of their mean over
+    ``background_mbq_per_ml``. Raises Inconsistent where the grids are not parallel.
+    """
+    hu = mean_on(ct.hu + 1000.0, ct.grid, activity.grid) - 1000.0
+    contrast = {
+        name: float(activity.bq_per_ml[mask].mean(dtype=np.float64)) / 1e6 / background_mbq_per_ml
+        for name, mask in regions.items()
+    }
+    shares = {name: mask.astype(np.float32) for name, mask in regions.items()}
+    return Phantom(activity, HuMap(activity.grid, hu), shares, contrast, background_mbq_per_ml)
+
+
 class _Drawing:
     """A phantom being drawn; later regions displace earlier ones."""
 

@@ -53,7 +53,7 @@ class PyTomographyModel:
         min_sigmas: float = 3.0,
     ) -> None:
         self._geometry = geometry
-        self.seconds = 0.0
+        self.seconds, self.cpu_seconds = 0.0, 0.0
         """What the last request took inside PyTomography, without the exchange of files."""
         self._folder = tempfile.TemporaryDirectory(prefix="dicomnode-pytomography-")
         self._said = Path(self._folder.name) / "stderr.txt"
@@ -149,7 +149,8 @@ class PyTomographyModel:
             raise EngineUnavailable(
                 f"PyTomography's process ended at {do!r}: {reason}. It needs pytomography==3.4.0"
             )
-        self.seconds = float(json.loads(line)["seconds"])
+        spent = json.loads(line)
+        self.seconds, self.cpu_seconds = float(spent["seconds"]), float(spent["cpu_seconds"])
         if do == "build":
             return {}
         with np.load(reply) as arrays:

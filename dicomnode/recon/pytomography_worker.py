@@ -6,7 +6,7 @@ Arrays are in our convention (``model.Projections``); here they are turned into 
 (x, y, z), projections (view, r, z), its angle is 270 degrees less ours, lengths are cm.
 
 Requests: {"do": "build" | "forward" | "adjoint" | "osem", "in": path, "out": path}, answered by
-{"seconds": s} or {"error": text}.
+{"seconds": wall, "cpu_seconds": of all threads} or {"error": text}.
 """
 
 from __future__ import annotations
@@ -90,15 +90,19 @@ class Camera:
 def answer(camera: Camera | None, request: dict[str, str]) -> tuple[Camera | None, dict[str, Any]]:
     """Carry out one request; its arrays go to the file that it names."""
     with np.load(request["in"]) as given:
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         if request["do"] == "build":
-            return Camera(given), {"seconds": time.perf_counter() - begun}
+            camera = Camera(given)
+            return camera, {
+                "seconds": time.perf_counter() - begun,
+                "cpu_seconds": time.process_time() - worked,
+            }
         if camera is None:
             return None, {"error": "build comes first"}
         arrays = getattr(camera, request["do"])(given)
-    seconds = time.perf_counter() - begun
+    spent = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - worked}
     np.savez(request["out"], **arrays)
-    return camera, {"seconds": seconds}
+    return camera, spent
 
 
 def main() -> None:

@@ -100,8 +100,9 @@ class Choice(Generic[K]):
 
     Attributes
     ----------
-    best : the candidate with the highest mean gain
-    scores : candidate -> gain over the first candidate, with its standard error, summed over splits
+    best : the candidate with the highest log likelihood, summed over splits
+    scores : candidate -> its gain over the best (0 for the best itself, else negative) with the standard
+        error of that difference. Splits of the same counts overlap: with several, the error is a guide
     at_edge : True where the best is the first or the last candidate: the range should be widened
     """
 
@@ -110,13 +111,8 @@ class Choice(Generic[K]):
     at_edge: bool
 
     def equally_good(self, sigmas: float = 1.0) -> tuple[K, ...]:
-        """Candidates within ``sigmas`` standard errors of the best."""
-        top = self.scores[self.best]
-        return tuple(
-            key
-            for key, score in self.scores.items()
-            if top.gain - score.gain <= sigmas * max(top.sigma, score.sigma)
-        )
+        """Candidates whose difference from the best is within ``sigmas`` of its standard errors."""
+        return tuple(key for key, score in self.scores.items() if -score.gain <= sigmas * score.sigma)
 
 
 def choose_stop(
@@ -186,18 +182,21 @@ def _choose(
     splits: int,
     share: float,
 ) -> Choice[K]:
-    """Sum the gains of all candidates over several splits."""
-    gains: dict[K, float] = {}
-    variances: dict[K, float] = {}
+    """Compare all candidates over several splits, each with the best of all."""
+    predictions: dict[K, list[Tensor]] = {}
+    held_out = []
     for number in range(splits):
         parts = split_counts(counts, share, seed + number)
-        reference: Tensor | None = None
+        held_out.append(parts.held_out)
         for key, image in images(parts.train, scatter * (1.0 - share)):
-            expected = expected_held_out(model, image, scatter, share)
-            reference = expected if reference is None else reference
-            score = held_out_score(expected, reference, parts.held_out)
-            gains[key] = gains.get(key, 0.0) + score.gain
-            variances[key] = variances.get(key, 0.0) + score.sigma**2
-    scores = {key: Score(gain, sqrt(variances[key])) for key, gain in gains.items()}
-    best = max(scores, key=lambda key: scores[key].gain)
+            predictions.setdefault(key, []).append(expected_held_out(model, image, scatter, share))
+    first = next(iter(predictions))
+    best = max(predictions, key=lambda key: _total(predictions[key], predictions[first], held_out).gain)
+    scores = {key: _total(found, predictions[best], held_out) for key, found in predictions.items()}
     return Choice(best, scores, best in (min(scores), max(scores)) and len(scores) > 1)
+
+
+def _total(found: Sequence[Tensor], reference: Sequence[Tensor], held_out: Sequence[Tensor]) -> Score:
+    """The scores of all splits together."""
+    each = [held_out_score(a, b, counts) for a, b, counts in zip(found, reference, held_out, strict=True)]
+    return Score(sum(score.gain for score in each), sqrt(sum(score.sigma**2 for score in each)))

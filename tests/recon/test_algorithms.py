@@ -137,29 +137,25 @@ def test_priors_smooth_more_the_stronger_they_are(scan: Scan) -> None:
         assert noise[0] > noise[1] > noise[2]
 
 
-def test_bsrem_converges_to_the_penalised_maximum(scan: Scan) -> None:
-    """The objective has stopped rising after 20 passes, and its gradient times x / S is small after 40."""
-    beta, weights = 0.05, face_weights(scan.model.geometry)
+@pytest.mark.parametrize(("beta", "left"), [(0.001, 0.15), (0.03, 0.06), (0.3, 0.02)])
+def test_bsrem_climbs_to_the_penalised_maximum(scan: Scan, beta: float, left: float) -> None:
+    """Of the climb from two passes of OSEM to the 200th pass at most ``left`` is left after 25 passes, for
+    priors so weak that momentum over subsets could run away, too."""
+    weights = face_weights(scan.model.geometry)
     start = osem(scan.model, scan.counts, scan.scatter, subsets=4, iterations=2)
     strength = beta * mean_sensitivity(scan.model, start)
     epsilon = EPSILON * weighted_mean(start)
-    whole = scan.model.sensitivity()
 
     def objective(image: Tensor) -> float:
         prior = float(relative_difference(image, weights, 2.0, epsilon))
         return log_likelihood(scan, image) - strength * prior
 
     updates = bsrem_updates(scan.model, scan.counts, scan.scatter, beta=beta, subsets=4, start=start)
-    passes = list(islice(updates, 3, 160, 4))
-    heights = [objective(image) for image in passes]
-    assert heights[-1] >= max(heights) - 0.5
-    assert heights[-1] - heights[19] < 0.02 * (heights[-1] - heights[0])
-    last = passes[-1]
-    ratio = scan.counts / (scan.model.forward(last) + scan.scatter)
-    uphill = scan.model.adjoint(ratio) - whole
-    uphill -= strength * relative_difference_gradient(last, weights, 2.0, epsilon)
-    step = torch.where(whole > 0, last * uphill / whole, 0.0)
-    assert float(step.norm() / last.norm()) < 0.01
+    heights = [objective(image) for image in islice(updates, 3, 800, 4)]
+    climb = heights[-1] - objective(start)
+    assert climb > 0
+    assert heights[24] >= heights[-1] - left * climb
+    assert heights[-1] >= max(heights) - 0.01 * climb
 
 
 def test_gradients_of_priors_are_those_of_autograd() -> None:

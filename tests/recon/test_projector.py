@@ -182,6 +182,21 @@ def test_torch_turns_as_scipy_does() -> None:
     assert torch.allclose(turned.turn_back(planes), reference.turn_back(planes), atol=1e-6)
 
 
+def test_a_model_on_torchs_own_sparse_products_sees_the_same() -> None:
+    """What runs on a GPU, on the CPU: there is none here."""
+    geometry = camera(views=3)
+    model = ParallelHoleModel(geometry, SIEMENS_ME, body(geometry, 40.0))
+    other = ParallelHoleModel(geometry, SIEMENS_ME, body(geometry, 40.0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        part = support(geometry, 20.0)
+        matrices = [rotation(float(angle), part) for angle in geometry.angle_deg]
+        other._rotations = [torch_rotation(matrix, torch.device("cpu")) for matrix in matrices]
+    image, counts = torch.rand(geometry.shape_zyx), torch.rand(geometry.projection_shape)
+    assert torch.allclose(other.forward(image), model.forward(image), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(other.adjoint(counts), model.adjoint(counts), rtol=1e-5, atol=1e-6)
+
+
 def test_nothing_in_front_of_the_detectors_is_cut_off() -> None:
     """An orbit of 80 mm on a field of view of 307 mm: the square shrinks, all within the orbit stays."""
     geometry = camera(views=60, size=64, planes=1, radius_mm=80.0)

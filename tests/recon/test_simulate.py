@@ -15,7 +15,7 @@ from dicomnode.recon.attenuation import attenuation_map
 from dicomnode.recon.collimator import collimator
 from dicomnode.recon.model import Geometry
 from dicomnode.recon.overlap import mean_on
-from dicomnode.recon.phantoms import LESIONS, SPHERES_MM, Phantom, lesions, nema_like
+from dicomnode.recon.phantoms import LESIONS, SPHERES_MM, Phantom, from_maps, lesions, nema_like
 from dicomnode.recon.projector import ParallelHoleModel
 from dicomnode.recon.scatter import ScatterSettings, estimate_scatter
 from dicomnode.recon.simulate import Scan, ScanSettings, camera_grid, simulate_scan
@@ -64,6 +64,15 @@ def test_lesions_of_every_kind_are_there() -> None:
         # the border voxels' mixture belongs to both, as in any voxel phantom
         assert mean == pytest.approx(contrast, abs=0.35 * abs(contrast - surround))
     assert (phantom.shares["organ"] * phantom.shares["organ cold 13 mm"]).max() < 0.3
+
+
+def test_any_map_and_ct_become_a_phantom(phantom: Phantom) -> None:
+    """The CT lies on another grid than the activity, as it does in a patient."""
+    grid = camera_grid(FINE, SMALL)
+    mask = mean_on(phantom.shares["kidney"], FINE, grid) > 0.99
+    made = from_maps(phantom.on(grid).activity, phantom.ct, {"kidney": mask}, 0.05)
+    assert made.contrast["kidney"] == pytest.approx(6.0, rel=0.01)
+    np.testing.assert_allclose(made.ct.hu, phantom.on(grid).ct.hu, atol=1e-2)
 
 
 def test_means_on_another_grid_keep_totals_and_refuse_oblique_ones(phantom: Phantom) -> None:
