@@ -30,6 +30,25 @@ WINDOW_TOLERANCE_KEV = 0.5
 energy calibration."""
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """RC(V) = 1 / (1 + (a/V)^b) and how well it was fitted.
+
+    Attributes
+    ----------
+    ml, power : a (mL) and b
+    largest_residual : of the points that it was fitted to
+    """
+
+    ml: float
+    power: float
+    largest_residual: float = 0.0
+
+    def at(self, volume_ml: npt.ArrayLike) -> Float64:
+        """Recovery coefficient of volumes, mL."""
+        return np.asarray(1.0 / (1.0 + (self.ml / np.asarray(volume_ml, dtype=np.float64)) ** self.power))
+
+
 class SpectCalibration(Settings):
     """What turns counts of one camera, collimator, nuclide, window set and protocol into activity."""
 
@@ -57,6 +76,13 @@ class SpectCalibration(Settings):
     )
     recovery_power: float | None = Field(None, gt=0, description="b of the same curve")
     traceability: str = Field("", description="activity meter, its certificate and date")
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The curve of the sphere phantom, None without one."""
+        if self.recovery_ml is None or self.recovery_power is None:
+            return None
+        return Recovery(self.recovery_ml, self.recovery_power)
 
 
 def windows_of(projections: Projections) -> tuple[tuple[tuple[float, float], ...], ...]:
@@ -154,25 +180,6 @@ def mean_decay(started_s: npt.ArrayLike, seconds: npt.ArrayLike, half_life_s: fl
     span = rate * np.asarray(seconds, dtype=np.float64)
     during = np.divide(-np.expm1(-span), span, out=np.ones_like(span), where=span > 0)
     return np.asarray(np.exp(-rate * np.asarray(started_s, dtype=np.float64)) * during)
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """RC(V) = 1 / (1 + (a/V)^b) and how well it was fitted.
-
-    Attributes
-    ----------
-    ml, power : a (mL) and b
-    largest_residual : of the points that it was fitted to
-    """
-
-    ml: float
-    power: float
-    largest_residual: float = 0.0
-
-    def at(self, volume_ml: npt.ArrayLike) -> Float64:
-        """Recovery coefficient of volumes, mL."""
-        return np.asarray(1.0 / (1.0 + (self.ml / np.asarray(volume_ml, dtype=np.float64)) ** self.power))
 
 
 def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recovery:

@@ -36,7 +36,7 @@ class Noise2NoiseSettings(Settings):
         min_length=2,
         description="prior weights of the images to blend",
     )
-    steps: int = Field(60, ge=1, description="steps of the optimiser")
+    steps: int = Field(50, ge=1, description="steps of the optimiser")
     rate: float = Field(
         4e-3, gt=0, description="learning rate of Adam at the start; a fifth of it at the end"
     )

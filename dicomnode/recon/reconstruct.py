@@ -30,6 +30,7 @@ from dicomnode.recon.collimator import Collimator
 from dicomnode.recon.learned import METHODS
 from dicomnode.recon.measurement import Measurement
 from dicomnode.recon.protocol import LEARNED, Protocol
+from dicomnode.recon.recovery import local_recovery
 from dicomnode.recon.scan import Scan, prepare
 from dicomnode.recon.scatter import scatter_counts
 from dicomnode.recon.selection import KEPT, Image, penalised, reference, score, stopped
@@ -60,6 +61,7 @@ class Reconstruction:
     scores : log likelihoods and residuals by name
     uncertainty : by counting noise, per voxel and per region, same unit as ``counts``; None without
         bootstraps
+    recovery : region -> coefficient, by the record's curve or by an insert; not applied to ``counts``
     findings : what is doubtful
     """
 
@@ -74,6 +76,7 @@ class Reconstruction:
     parameters: Mapping[str, float | str]
     scores: Mapping[str, float]
     uncertainty: CountingUncertainty | None
+    recovery: Mapping[str, float]
     findings: tuple[Finding, ...]
 
     @property
@@ -117,7 +120,7 @@ def reconstruct(
     ----------
     attenuation : on the grid of the projections; None only where the protocol models none
     calibration : the record of this camera and protocol (``calibration.choose``); None gives counts only
-    regions : name -> mask (z, y, x), for the covariance of their means
+    regions : name -> mask (z, y, x), for the covariance of their means and for their recovery
 
     Raises
     ------
@@ -146,6 +149,7 @@ def reconstruct(
         parameters={"scatter": str(scan.scatter.method), **image.parameters},
         scores=_scores(scan, image, held, verdict),
         uncertainty=_uncertainty(projections, scan, image, protocol, regions, seed),
+        recovery=_recovery(scan, image, protocol, calibration, regions or {}),
         findings=findings,
     )
 
@@ -261,3 +265,18 @@ def _uncertainty(
         return np.asarray(image.repeat(Measurement(peak, torch.from_numpy(scatter))).numpy())
 
     return bootstrap(again, projections.counts, replicates=protocol.bootstraps, seed=seed, regions=regions)
+
+
+def _recovery(
+    scan: Scan,
+    image: Image,
+    protocol: Protocol,
+    calibration: SpectCalibration | None,
+    regions: Mapping[str, npt.NDArray[np.bool_]],
+) -> dict[str, float]:
+    """By the record's curve where the resolution is always the same, else by an insert in the projections."""
+    curve = calibration.recovery if calibration else None
+    if curve is None or protocol.automatic:
+        return {name: local_recovery(scan, image, mask).coefficient for name, mask in regions.items()}
+    voxel_ml = float(np.prod(scan.voxel_mm)) / 1000.0
+    return {name: float(curve.at(float(mask.sum()) * voxel_ml)) for name, mask in regions.items()}

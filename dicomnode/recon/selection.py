@@ -7,7 +7,7 @@ Llacer 1991 for stopping, Zhang, Zhou and Qi, PMB 62:5114, 2017 for the weight o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -77,9 +77,28 @@ def penalised(scan: Scan, protocol: Protocol, algorithm: str, kept: Measurement,
         return image / data.share
 
     weights = PRIOR_WEIGHTS[algorithm] if protocol.prior_weight is None else (protocol.prior_weight,)
-    images = {weight: of(kept, weight) for weight in weights}
-    best = max(images, key=lambda weight: score(scan, images[weight], held))
-    return Image(of(scan.data, best), lambda data: of(data, best), {"prior_weight": best}, images[best])
+    best, of_kept = _uphill(weights, lambda weight: of(kept, weight), lambda x: score(scan, x, held))
+    return Image(of(scan.data, best), lambda data: of(data, best), {"prior_weight": best}, of_kept)
+
+
+def _uphill(
+    weights: Sequence[float], make: Callable[[float], Tensor], judge: Callable[[Tensor], float]
+) -> tuple[float, Tensor]:
+    """The best weight and its image, by going from the middle to the neighbours for as long as they are
+    better: the score has one maximum along the weight, so most candidates need not be made."""
+    here = len(weights) // 2
+    image = make(weights[here])
+    top = judge(image)
+    for step in (1, -1):
+        moved = False
+        while 0 <= here + step < len(weights):
+            candidate = make(weights[here + step])
+            if (found := judge(candidate)) <= top:
+                break
+            here, image, top, moved = here + step, candidate, found, True
+        if moved:
+            break
+    return weights[here], image
 
 
 def score(scan: Scan, image: Tensor, held: Measurement) -> float:
