@@ -12,9 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from dicomnode.model import Settings
 
-ObjectKind = Literal["rtdose", "tia-map", "sigma-map", "sr", "pdf", "spect-pt", "spect-nm", "spect-sigma"]
+ObjectKind = Literal[
+    "rtdose", "tia-map", "sigma-map", "sr", "pdf", "spect-pt", "spect-osem", "spect-nm", "spect-sigma"
+]
 
-FAMILIES: tuple[ObjectKind, ...] = ("spect-pt", "spect-nm", "spect-sigma")
+FAMILIES: tuple[ObjectKind, ...] = ("spect-pt", "spect-osem", "spect-nm", "spect-sigma")
 """Kinds of which a revision has many objects or none: one for each SPECT that the node reconstructed, and
 for PT one for each slice. Their roles are ``<kind>-<time point>[-<slice>]``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dicomnode.config import Config
 from dicomnode.dose.engine import EngineIdentity
 from dicomnode.errors import NotReady, Refused
-from dicomnode.model import HuMap, Nuclide
+from dicomnode.model import Finding, HuMap, Nuclide, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.model.series import EmissionVolume, Role
 from dicomnode.node.job import Job
@@ -26,18 +26,21 @@ if TYPE_CHECKING:
     from dicomnode.dicom.reference import PatientStudy, SourceImage
     from dicomnode.dicom.spect_image import SpectImage
     from dicomnode.recon.attenuation import AttenuationMap
+    from dicomnode.recon.calibration import SpectCalibration
     from dicomnode.recon.reconstruct import Reconstruction
 
-SERIES = {"spect-pt": 9110, "spect-nm": 9130, "spect-sigma": 9150}
+SERIES = {"spect-pt": 9110, "spect-osem": 9130, "spect-nm": 9150, "spect-sigma": 9170}
 """Series numbers of the first time point; the next one's is one higher."""
 
 
 @dataclass(frozen=True, eq=False)
 class MadeSpect:
-    """A SPECT that was reconstructed here, and what its objects say."""
+    """A SPECT that was reconstructed here, and what its objects say; ``beside`` is OSEM of the same counts
+    where the image is another algorithm's."""
 
     label: str
     image: SpectImage
+    beside: SpectImage | None
     sigma_bq_per_ml: npt.NDArray[np.float32] | None
     patient: PatientStudy
     sources: tuple[SourceImage, ...]
@@ -94,9 +97,9 @@ def reconstruct_time_point(
     attenuation = _check(projections, ct, config, steps)
     if steps.held(job.accepted):
         raise NotReady(["the acquisition is doubtful, see the findings"])
-    made = _reconstruct(label, projections, attenuation, config, steps)
+    made, record = _reconstruct(label, projections, attenuation, config, steps)
     content = _content(label, paths, projections, attenuation, made, config, nuclide)
-    return _volume(projections, made), content, made.calibration.relative_uncertainty
+    return _volume(projections, made), content, record.relative_uncertainty
 
 
 def _read(paths: Sequence[Path], config: Config, nuclide: Nuclide) -> Projections:
@@ -131,8 +134,10 @@ def _check(projections: Projections, ct: CtOfSpect, config: Config, steps: Steps
 
 def _reconstruct(
     label: str, projections: Projections, attenuation: AttenuationMap, config: Config, steps: Steps
-) -> Reconstruction:
-    """The reconstruction as a step of the calculation's record."""
+) -> tuple[Reconstruction, SpectCalibration]:
+    """The reconstruction as a step of the calculation's record, and the calibration that it used."""
+    import torch
+
     from dicomnode.recon.calibration import choose
     from dicomnode.recon.collimator import collimator
     from dicomnode.recon.reconstruct import reconstruct
@@ -141,17 +146,26 @@ def _reconstruct(
     name = recon.camera_that_took(projections).collimator
     calibration = choose(recon.calibration, projections, recon.protocol, name)
     digest = recon.protocol.digest(projections.grid)
+    torch.set_num_threads(1)  # the worker's process is ours; sums by several threads differ in the last bit
     with steps.step(
         f"reconstruction {label}", EngineIdentity("recon", digest), recon.seed,
         protocol=recon.protocol.model_dump(mode="json"), calibration=calibration.model_dump(mode="json"),
     ) as step:  # fmt: skip
         made = reconstruct(
-            projections, attenuation, recon.protocol, calibration, recon.seed, collimator(name)
+            projections, attenuation, recon.protocol, collimator(name), calibration, seed=recon.seed
         )
         step.outputs({"activity": made.activity.bq_per_ml})
-        step.measured({"total_mbq": made.activity.total_mbq, "scores": made.scores, **projections.origin})
-    steps.found(made.findings)
-    return made
+        step.measured({
+            "total_mbq": made.activity.total_mbq, "method": made.method, "scores": dict(made.scores),
+            "parameters": dict(made.parameters), **projections.origin,
+        })  # fmt: skip
+    steps.found(_for_dosimetry(made.findings))
+    return made, calibration
+
+
+def _for_dosimetry(findings: Sequence[Finding]) -> list[Finding]:
+    """What is a warning to who looks at an image holds where a dose is computed from it."""
+    return [replace(f, severity=Severity.HOLD) if f.rule == "recon-not-quantitative" else f for f in findings]
 
 
 def _volume(projections: Projections, made: Reconstruction) -> EmissionVolume:
@@ -168,7 +182,7 @@ def _volume(projections: Projections, made: Reconstruction) -> EmissionVolume:
         half_life_s=None,
         series_uid=projections.series_uid,
         frame_of_reference_uid=projections.frame_of_reference_uid,
-        origin={"unit": f"reconstructed here, calibration record {made.calibration.name!r}",
+        origin={"unit": f"reconstructed here, calibration record {made.calibration!r}",
                 **projections.origin},
         facts=projections.facts,
     )  # fmt: skip
@@ -193,7 +207,7 @@ def _content(
     told = read_header(paths[0], ZoneInfo(config.node.zone))
     protocol = config.recon.protocol
     corrected = ["DECY", *(["ATTN"] if protocol.attenuation else []),
-                 *(["SCAT"] if protocol.scatter != "none" else [])]  # fmt: skip
+                 *(["SCAT"] if made.parameters["scatter"] != "none" else [])]  # fmt: skip
     image = SpectImage(
         activity=made.activity,
         started_at=projections.started_at,
@@ -203,15 +217,23 @@ def _content(
             told.administered_at,
         ),
         position=projections.facts.get("patient_position", "HFS"),
-        method=protocol.sentence(),
+        method=made.method,
         attenuation=f"CT {attenuation.kvp:g} kV to {attenuation.energy_kev:.1f} keV",
-        scatter=protocol.scatter.upper(),
+        scatter=str(made.parameters["scatter"]).upper(),
         window=projections.windows[projections.peak],
         collimator=projections.collimator,
         corrected=tuple(corrected),
     )  # fmt: skip
+    beside = None
+    if made.algorithm not in ("osem", "mlem"):
+        beside = replace(image, activity=made.reference_activity, method=protocol.sentence("osem"))
     return MadeSpect(
-        label, image, made.sigma_bq_per_ml, patient_study(heads[0]), tuple(source_image(h) for h in heads)
+        label,
+        image,
+        beside,
+        made.sigma_bq_per_ml,
+        patient_study(heads[0]),
+        tuple(source_image(h) for h in heads),
     )
 
 
@@ -222,9 +244,12 @@ def spect_objects(made: MadeSpect, job: Job, config: Config) -> Iterator[tuple[s
     from dicomnode.dicom.sop_classes import NM, PET
     from dicomnode.dicom.spect_image import slice_uid, write_pt, write_recon_tomo
 
-    identity = _identity(made.label, "spect-pt", "SPECT Bq/mL", job, config)
-    for k, content in enumerate(write_pt(made.image, made.patient, identity, made.sources)):
-        yield f"spect-pt-{made.label}-{k:04d}", content, PET, slice_uid(identity, k)
+    for kind, image in (("spect-pt", made.image), ("spect-osem", made.beside)):
+        if image is None:
+            continue
+        identity = _identity(made.label, kind, "SPECT Bq/mL", job, config)
+        for k, content in enumerate(write_pt(image, made.patient, identity, made.sources)):
+            yield f"{kind}-{made.label}-{k:04d}", content, PET, slice_uid(identity, k)
     if any("spect-nm" in peer.objects for peer in config.delivery.peers):
         identity = _identity(made.label, "spect-nm", "SPECT Bq/mL", job, config)
         content = write_recon_tomo(made.image, made.patient, identity, made.sources)

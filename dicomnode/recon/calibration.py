@@ -30,6 +30,25 @@ WINDOW_TOLERANCE_KEV = 0.5
 energy calibration."""
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """RC(V) = 1 / (1 + (a/V)^b) and how well it was fitted.
+
+    Attributes
+    ----------
+    ml, power : a (mL) and b
+    largest_residual : of the points that it was fitted to
+    """
+
+    ml: float
+    power: float
+    largest_residual: float = 0.0
+
+    def at(self, volume_ml: npt.ArrayLike) -> Float64:
+        """Recovery coefficient of volumes, mL."""
+        return np.asarray(1.0 / (1.0 + (self.ml / np.asarray(volume_ml, dtype=np.float64)) ** self.power))
+
+
 class SpectCalibration(Settings):
     """What turns counts of one camera, collimator, nuclide, window set and protocol into activity."""
 
@@ -57,6 +76,13 @@ class SpectCalibration(Settings):
     )
     recovery_power: float | None = Field(None, gt=0, description="b of the same curve")
     traceability: str = Field("", description="activity meter, its certificate and date")
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The curve of the sphere phantom, None without one."""
+        if self.recovery_ml is None or self.recovery_power is None:
+            return None
+        return Recovery(self.recovery_ml, self.recovery_power)
 
 
 def windows_of(projections: Projections) -> tuple[tuple[tuple[float, float], ...], ...]:
@@ -144,35 +170,16 @@ def dead_time_factor(observed_cps: npt.ArrayLike, dead_time_us: float) -> Float6
             "counts/s",
             f"below {1e6 / (np.e * dead_time_us):.4g} counts/s for a dead time of {dead_time_us:g} us",
         )
-    true = -lambertw(-busy).real
-    return np.divide(true, busy, out=np.ones_like(busy), where=busy > 0)
+    true = np.array([-lambertw(-complex(b)).real for b in busy.flat]).reshape(busy.shape)
+    return np.asarray(np.where(busy > 0, true / np.where(busy > 0, busy, 1.0), 1.0))
 
 
 def mean_decay(started_s: npt.ArrayLike, seconds: npt.ArrayLike, half_life_s: float) -> Float64:
-    """Mean activity during each view over the activity at the first start: exp(-l t) (1 - e^(-l T)) / (l T)."""
+    """Mean activity during each view over that at the first start: exp(-l t) (1 - exp(-l T)) / (l T)."""
     rate = np.log(2.0) / half_life_s
     span = rate * np.asarray(seconds, dtype=np.float64)
     during = np.divide(-np.expm1(-span), span, out=np.ones_like(span), where=span > 0)
     return np.asarray(np.exp(-rate * np.asarray(started_s, dtype=np.float64)) * during)
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """RC(V) = 1 / (1 + (a/V)^b) and how well it was fitted.
-
-    Attributes
-    ----------
-    ml, power : a (mL) and b
-    largest_residual : of the points that it was fitted to
-    """
-
-    ml: float
-    power: float
-    largest_residual: float = 0.0
-
-    def at(self, volume_ml: npt.ArrayLike) -> Float64:
-        """Recovery coefficient of volumes, mL."""
-        return np.asarray(1.0 / (1.0 + (self.ml / np.asarray(volume_ml, dtype=np.float64)) ** self.power))
 
 
 def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recovery:
@@ -194,10 +201,12 @@ def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recov
         )
 
     def residual(logs: Float64) -> Float64:
-        return Recovery(float(np.exp(logs[0])), float(np.exp(logs[1]))).at(volume) - measured
+        curve = Recovery(float(np.exp(logs[0])), float(np.exp(logs[1])))
+        return np.asarray(curve.at(volume) - measured)
 
     found = least_squares(residual, [np.log(np.median(volume)), 0.0])
-    return Recovery(*np.exp(found.x), largest_residual=float(np.abs(found.fun).max()))
+    ml, power = np.exp(found.x)
+    return Recovery(float(ml), float(power), float(np.abs(found.fun).max()))
 
 
 def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) -> tuple[float, float]:
@@ -216,7 +225,7 @@ def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) 
 
     def residual(p: Float64) -> Float64:
         true = slope * p[0] * activity
-        return np.asarray((true * np.exp(-true * p[1] * 1e-6) - rate) / rate)
+        return np.asarray((true * np.exp(-true * p[1] * 1e-6) - rate) / rate, dtype=np.float64)
 
     found = least_squares(residual, [1.0, 1.0], bounds=([0.1, 0.0], [10.0, np.inf]))
     return float(found.x[1]), float(slope * found.x[0])

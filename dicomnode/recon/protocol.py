@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dicomnode.model import Grid, Settings
+from dicomnode.recon.scatter import ScatterMethod, ScatterSettings
 
 Algorithm = Literal[
     "mlem", "osem", "osl", "bsrem", "deep-image-prior", "split-likelihood", "noise2noise", "supervised"
@@ -40,17 +41,21 @@ class Protocol(Settings):
         description="weight of the prior, relative to the mean sensitivity; none: chosen by held-out counts",
     )
     filter_fwhm_mm: float = Field(0.0, ge=0, le=50, description="Gaussian filter after osem and mlem, FWHM")
-    scatter: Literal["tew", "dew", "none"] = Field(
-        "tew", description="scatter from the neighbouring windows, both or the lower one"
-    )
-    scatter_fwhm_mm: float = Field(
-        17.0, ge=0, le=100, description="Gaussian filter of the scatter windows in the detector plane, FWHM"
+    scatter: ScatterSettings = Field(
+        ScatterSettings(), description="scatter from the windows beside the peak; it stays in the model"
     )
     attenuation: bool = Field(True, description="model attenuation by the CT")
     resolution: bool = Field(True, description="model the collimator's and the detector's blur")
     bootstraps: int = Field(
         20, ge=0, le=200, description="repeated reconstructions for the uncertainty; 0: no uncertainty"
     )
+
+    @field_validator("bootstraps")
+    @classmethod
+    def _none_or_two(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be 0, or at least 2 for a scatter between them")
+        return value
 
     @model_validator(mode="after")
     def _a_prior_has_its_algorithm(self) -> Self:
@@ -70,7 +75,7 @@ class Protocol(Settings):
     @property
     def quantitative(self) -> bool:
         """True where attenuation and scatter are both in the model."""
-        return self.attenuation and self.scatter != "none"
+        return self.attenuation and self.scatter.method is not ScatterMethod.NONE
 
     def digest(self, grid: Grid) -> str:
         """16 hexadecimal digits over every choice, the voxel size (0.01 mm) and the version of the chain."""
@@ -79,15 +84,18 @@ class Protocol(Settings):
         canonical = json.dumps({"chain": CHAIN, "voxel_mm": voxel, **choices}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def sentence(self) -> str:
-        """The method in words, for reports and the ReconstructionMethod of objects."""
+    def sentence(self, algorithm: str = "") -> str:
+        """The method in words, for reports and the ReconstructionMethod of objects; of ``algorithm`` where
+        that is what was used in the end."""
+        used = algorithm or self.algorithm
         corrections = [
             *(["AC"] if self.attenuation else []),
-            *([f"SC {self.scatter.upper()}"] if self.scatter != "none" else []),
+            *([f"SC {self.scatter.method.upper()}"] if self.scatter.method is not ScatterMethod.NONE else []),
             *(["RR"] if self.resolution else []),
         ]
-        amount = f"{self.iterations}i{self.subsets}s" if self.algorithm in ("mlem", "osem") else "MAP"
+        amount = f"{self.iterations}i{self.subsets}s" if used in ("mlem", "osem") else "MAP"
         if self.stop == "held-out":
             amount = "stopped by held-out counts"
-        width = f", Gaussian {self.filter_fwhm_mm:g} mm" if self.filter_fwhm_mm else ""
-        return f"{self.algorithm.upper()} {amount} {' '.join(corrections)}".rstrip() + width
+        filtered = self.filter_fwhm_mm and used in ("mlem", "osem")
+        width = f", Gaussian {self.filter_fwhm_mm:g} mm" if filtered else ""
+        return f"{used.upper()} {amount} {' '.join(corrections)}".rstrip() + width
