@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate test-gate-quick kernels physics-study check format bench compare-study clean
+.PHONY: venv install demo test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -65,6 +65,14 @@ $(GATE_VENV)/.installed: pyproject.toml constraints.txt tests/gate/requirements.
 	$(GATE_VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	$(GATE_VENV)/bin/pip install --quiet --requirement tests/gate/requirements.txt
 	$(GATE_VENV)/bin/pip install --quiet --no-deps opengate==10.1.1 opengate-core-novis==10.1.1
+	touch $@
+
+# PyTomography in an environment of its own: the judge of tests/recon and the peer of benchmarks/recon.py.
+oracle: .venv-oracle/.installed
+.venv-oracle/.installed: tests/recon/requirements.txt
+	$(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/pip install --quiet --upgrade pip
+	.venv-oracle/bin/pip install --quiet --requirement tests/recon/requirements.txt
 	touch $@
 
 # The convergence study, the figures and the tables of docs/physics.md.

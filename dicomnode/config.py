@@ -23,6 +23,7 @@ from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
 from dicomnode.physics.anatomy import HuCurve
 from dicomnode.receive.settings import ReceiveSettings
+from dicomnode.recon.settings import ReconSettings
 from dicomnode.registration.settings import RegistrationSettings
 from dicomnode.results.settings import ResultsSettings
 from dicomnode.tia.settings import TiaSettings
@@ -86,6 +87,7 @@ class Config(Settings):
     audit: AuditSettings = AuditSettings()
     work: WorkSettings = WorkSettings()
     cycle: CycleSettings = CycleSettings()
+    recon: ReconSettings = ReconSettings()
     registration: RegistrationSettings = RegistrationSettings()
     tissue: HuCurve = HuCurve()
     tia: TiaSettings = TiaSettings()

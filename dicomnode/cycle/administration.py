@@ -19,7 +19,7 @@ class Reconciled:
 
 
 def from_objects(series: Sequence[SeriesSummary]) -> tuple[Administration, ...]:
-    """What emission series say of the administration; only complete statements count."""
+    """What emission series and projections say of the administration; only complete statements count."""
     return tuple(
         Administration(
             s.nuclide,
@@ -29,7 +29,8 @@ def from_objects(series: Sequence[SeriesSummary]) -> tuple[Administration, ...]:
             source=s.series_uid,
         )
         for s in series
-        if s.role is Role.EMISSION and s.nuclide and s.administered_mbq and s.administered_at is not None
+        if s.role in (Role.EMISSION, Role.PROJECTIONS)
+        if s.nuclide and s.administered_mbq and s.administered_at is not None
     )
 
 

@@ -119,32 +119,46 @@ def summarise(
     )
 
 
+NOT_RECONSTRUCTED = (
+    "not-reconstructed",
+    "raw projections, which this node does not reconstruct: switch on `reconstruct` in [recon], with a "
+    "[[recon.camera]] and a calibration record, or send the camera's own reconstruction",
+)
+
+
 def gather(
     series: Sequence[SeriesSummary],
     administrations: Sequence[Administration],
     settings: CycleSettings,
+    *,
+    reconstruct: bool = False,
 ) -> Gathering:
     """Group the series of ONE patient.
 
     A time point is an emission series with the CT of its frame of reference and the structures that
     refer to either. A cycle is an administration with the time points that follow it within
     ``cycle_window_d`` and before the next administration of the same nuclide. Emission series without
-    an administration make a cycle of their own per nuclide, to be held until one is told.
+    an administration make a cycle of their own per nuclide, to be held until one is told. With
+    ``reconstruct``, raw projections are emission series, too, and come before the camera's own
+    reconstructions of the same acquisition.
     """
     unused: dict[str, tuple[str, str]] = {
         s.series_uid: ("not-used", s.facts.get("unused_because", "of no use to dosimetry"))
         for s in series
-        if s.role in (Role.UNUSED, Role.PROJECTIONS, Role.PLAN, Role.REGISTRATION)
+        if s.role in (Role.UNUSED, Role.PLAN, Role.REGISTRATION)
     }
+    kinds = {Role.EMISSION, Role.PROJECTIONS} if reconstruct else {Role.EMISSION}
+    if not reconstruct:
+        unused |= {s.series_uid: NOT_RECONSTRUCTED for s in series if s.role is Role.PROJECTIONS}
     emissions = []
     for candidate in series:
-        if candidate.role is Role.EMISSION and candidate.acquired_at is None:
+        if candidate.role in kinds and candidate.acquired_at is None:
             unused[candidate.series_uid] = (
                 "no-acquisition-time",
                 "AcquisitionDateTime and AcquisitionDate/Time are absent; without them no time-activity "
                 "curve can be made: ask the sender to keep them",
             )
-        elif candidate.role is Role.EMISSION:
+        elif candidate.role in kinds:
             emissions.append(candidate)
     chosen, passed_over, doubts = _one_per_time_point(emissions, settings)
     unused.update(passed_over)
@@ -178,7 +192,15 @@ def _one_per_time_point(
     chosen: list[SeriesSummary] = []
     unused: dict[str, tuple[str, str]] = {}
     doubts: dict[str, Finding] = {}
-    for group in (g for same_frame in groups.values() for g in same_frame):
+    for whole in (g for same_frame in groups.values() for g in same_frame):
+        raw = [s for s in whole if s.role is Role.PROJECTIONS]
+        group = raw or whole
+        for s in whole:
+            if s not in group:
+                unused[s.series_uid] = (
+                    "other-reconstruction",
+                    f"its projections, {raw[0].series_uid}, are here and are reconstructed by this node",
+                )
         wanted = [
             s
             for s in group

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -12,7 +12,13 @@ from pydantic import Field, field_validator, model_validator
 
 from dicomnode.model import Settings
 
-ObjectKind = Literal["rtdose", "tia-map", "sigma-map", "sr", "pdf"]
+ObjectKind = Literal[
+    "rtdose", "tia-map", "sigma-map", "sr", "pdf", "spect-pt", "spect-osem", "spect-nm", "spect-sigma"
+]
+
+FAMILIES: tuple[ObjectKind, ...] = ("spect-pt", "spect-osem", "spect-nm", "spect-sigma")
+"""Kinds of which a revision has many objects or none: one for each SPECT that the node reconstructed, and
+for PT one for each slice. Their roles are ``<kind>-<time point>[-<slice>]``."""
 
 # A UID as PS3.5 9.1 has it, at most 64 characters (checked apart).
 _UID = r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+"
@@ -179,6 +185,15 @@ def dose_variants(peers: Iterable[PeerSettings]) -> tuple[DoseVariant, ...]:
     """Every RTDOSE that some peer wants, each once, by role: what has to be made."""
     wanted = {dose_variant(peer) for peer in peers if "rtdose" in peer.objects}
     return tuple(sorted(wanted, key=lambda variant: variant.role))
+
+
+def expanded(roles: Iterable[tuple[str, int]], made: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Roles with each family replaced by those of its objects that were ``made``, at its position."""
+    return tuple(
+        (name, position)
+        for role, position in roles
+        for name in ([m for m in made if m.startswith(f"{role}-")] if role in FAMILIES else [role])
+    )
 
 
 def roles_for(peer: PeerSettings) -> tuple[tuple[str, int], ...]:

@@ -23,7 +23,7 @@ FACTS = (
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices",
     "PatientPosition", "DecayCorrection", "DecayFactor", "CorrectedImage", "AttenuationCorrectionMethod",
     "ScatterCorrectionMethod", "ReconstructionMethod", "ConvolutionKernel", "ActualFrameDuration",
-    "PatientWeight", "PatientSize",
+    "PatientWeight", "PatientSize", "KVP",
 )  # fmt: skip
 
 _NOT_RECON = {

@@ -61,6 +61,12 @@ DOSE_SIGMA = Quantity(
     ("SIGMA_D", CODING_SCHEME, "Standard uncertainty of absorbed dose"), ("Gy", "Gy"), "DOSE_SIGMA"
 )
 
+ACTIVITY_SIGMA = Quantity(
+    ("SIGMA_A", CODING_SCHEME, "Standard uncertainty of activity concentration"),
+    ("Bq/mL", "Bq/mL"),
+    "ACTIVITY_SIGMA",
+)
+
 
 def write_tia_map(
     tia: TiaMap, patient: PatientStudy, identity: ObjectIdentity, *, sources: Sequence[SourceImage] = ()
@@ -74,6 +80,21 @@ def write_dose_sigma(
 ) -> bytes:
     """Standard uncertainty (k = 1) of the absorbed dose of each voxel, Gy."""
     return write_map(dose.grid, dose.sigma_gy, DOSE_SIGMA, patient, identity, sources=sources)
+
+
+def write_activity_sigma(
+    grid: Grid,
+    bq_per_ml: npt.NDArray[np.float32],
+    patient: PatientStudy,
+    identity: ObjectIdentity,
+    *,
+    sources: Sequence[SourceImage] = (),
+) -> bytes:
+    """Standard uncertainty (k = 1) of the activity concentration of each voxel of a SPECT, Bq/mL.
+
+    No image class: software that looks for activity must not find this.
+    """
+    return write_map(grid, bq_per_ml, ACTIVITY_SIGMA, patient, identity, sources=sources)
 
 
 def write_map(

@@ -127,6 +127,11 @@ def nuclide_of_code(value: str, scheme: str) -> str:
     return _CODES.get(value.strip().upper(), "") if scheme.strip().upper() in _SNOMED else ""
 
 
+def code_of_nuclide(name: str) -> str:
+    """SNOMED CT code value of a nuclide; empty where none is known here."""
+    return next((c for c, known in _CODES.items() if known == name and c.isdigit()), "")
+
+
 def nuclides_of_text(text: str) -> tuple[str, ...]:
     """Every nuclide that a text names, as ICRP 107 writes it, in order and each once.
 

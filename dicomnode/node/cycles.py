@@ -78,7 +78,11 @@ def _gathered(
         from_objects(series),
         config.cycle,
     )
-    return series, known, gather(series, known.administrations, config.cycle)
+    return (
+        series,
+        known,
+        gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
+    )
 
 
 def _row_of(session: Session, plan: CyclePlan, taken: set[str], here: str, now: datetime) -> CycleRow:

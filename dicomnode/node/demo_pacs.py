@@ -12,8 +12,10 @@ from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     EncapsulatedPDFStorage,
+    NuclearMedicineImageStorage,
     ParametricMapStorage,
     PatientRadiationDoseSRStorage,
+    PositronEmissionTomographyImageStorage,
     RTDoseStorage,
     RTPlanStorage,
     Verification,
@@ -27,6 +29,8 @@ STORED = (
     ComprehensiveSRStorage,
     Comprehensive3DSRStorage,
     PatientRadiationDoseSRStorage,
+    PositronEmissionTomographyImageStorage,
+    NuclearMedicineImageStorage,
 )
 
 

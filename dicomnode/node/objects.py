@@ -24,6 +24,7 @@ from dicomnode.model import (
     Verdict,
 )
 from dicomnode.node.job import Job, Product
+from dicomnode.node.reconstruction import MadeSpect, spect_objects
 
 if TYPE_CHECKING:
     from dicomnode.dicom.modules import ObjectIdentity
@@ -46,6 +47,7 @@ class Answer:
     engine: EngineIdentity
     verdict: Verdict
     nuclide: Nuclide
+    made: tuple[MadeSpect, ...] = ()
 
 
 def write_objects(job: Job, config: Config, store: Store, answer: Answer) -> tuple[Product, ...]:
@@ -158,6 +160,8 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         identity.sop_instance_uid,
     )
     yield "picture", _picture(answer, config), "", ""
+    for spect in answer.made:
+        yield from spect_objects(spect, context.job, config)
 
 
 def _report(context: _Context, config: Config, answer: Answer) -> bytes:

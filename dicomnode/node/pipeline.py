@@ -15,7 +15,7 @@ from dicomnode.archive.store import Store
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.regions import with_default_regions
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import DicomnodeError, NotReady
 from dicomnode.model import Administration, Cycle, Finding, Severity, Verdict
 from dicomnode.node.job import Job, Outcome
 from dicomnode.node.objects import Answer, write_objects
@@ -30,6 +30,8 @@ def compute(job: Job, config: Config, store: Store, progress: Progress = lambda 
     steps = Steps(store)
     try:
         return _compute(job, config, store, steps, progress)
+    except NotReady:  # what holds is among the findings
+        return Outcome(steps.verdict(job.accepted), steps.done)
     except DicomnodeError as error:
         refusal = Finding(f"refused-{type(error).__name__}", Severity.HOLD, str(error))
         return Outcome(Verdict.of([*steps.findings, refusal]), steps.done)
@@ -48,10 +50,10 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
 
     progress(0.02, "reading images")
     with steps.step("read", zone=config.node.zone) as step:
-        points = read_time_points(job, config, store, nuclide, steps.found)
+        points, made = read_time_points(job, config, store, nuclide, steps)
         step.outputs({p.label: p.activity.bq_per_ml for p in points})
         step.measured({p.label: {"total_mbq": p.activity.total_mbq, **p.origin} for p in points})
-    cycle = Cycle(administration, tuple(points))
+    cycle = Cycle(administration, points)
     steps.found(rules.administered_activity_is_plausible(administration, config.check))
     steps.found(rules.times_are_plausible(cycle, config.check, job.created_at))
     steps.found(rules.image_total_below_administered(cycle, nuclide, config.check))
@@ -93,7 +95,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     progress(0.85, "writing objects")
     verdict = steps.verdict(job.accepted)
     with steps.step("objects") as step:
-        answer = Answer(registered, body, regions, fit, dose, organs, engine.identity, verdict, nuclide)
+        answer = Answer(registered, body, regions, fit, dose, organs, engine.identity, verdict, nuclide, made)
         products = write_objects(job, config, store, answer)
         step.digests({p.role: p.file_sha256 for p in products})
     progress(1.0, f"done at {datetime.now(UTC):%H:%M:%S}")

@@ -30,7 +30,7 @@ from dicomnode.archive.records import (
 from dicomnode.audit import codes, events, trail
 from dicomnode.audit.about import About
 from dicomnode.config import Config
-from dicomnode.delivery.settings import roles_for
+from dicomnode.delivery.settings import expanded, roles_for
 from dicomnode.model import Finding, Severity
 from dicomnode.node.cycles import about, change, current_revision, finding_row, job_of, plan_of
 from dicomnode.node.job import EarlierOrgan, Job, Outcome
@@ -245,7 +245,8 @@ def release(session: Session, row: CycleRow, revision: Revision, config: Config,
     """Put the revision's objects into the outbox and supersede the one before, in one transaction."""
     revision.state, revision.released_at = "RELEASED", now
     results = session.scalars(select(Result).where(Result.revision_id == revision.id)).all()
-    plan = {peer.name: roles_for(peer) for peer in config.delivery.peers}
+    made = [result.role for result in results]
+    plan = {peer.name: expanded(roles_for(peer), made) for peer in config.delivery.peers}
     queued = outbox.enqueue(session, revision.id, results, plan, now)
     _tell_missing(session, row, revision, queued.missing, config, now)
     for old in session.scalars(

@@ -50,8 +50,9 @@ class Steps:
     def step(
         self, name: str, engine: EngineIdentity | None = None, seed: int = 0, **parameters: object
     ) -> Iterator[Recording]:
-        """Record one step; an exception passes through and leaves no record of a result."""
-        recording = Recording()
+        """Record one step, before those that run within it; an exception passes through and leaves no
+        record of a result."""
+        recording, place = Recording(), len(self.done)
         started = datetime.now(UTC)
         yield recording
         step = Step(
@@ -64,7 +65,7 @@ class Steps:
             started,
             datetime.now(UTC),
         )
-        self.done = (*self.done, step)
+        self.done = (*self.done[:place], step, *self.done[place:])
 
     def found(self, findings: Iterable[Finding]) -> None:
         """Add findings, each once."""

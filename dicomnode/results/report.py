@@ -136,7 +136,7 @@ def _identity(page: Page, content: ReportContent) -> None:
     right = [
         ("Administered", f"{given.activity_mbq:.0f} MBq {given.nuclide}"),
         ("Product", given.radiopharmaceutical),
-        ("At", f"{given.at:%Y-%m-%d %H:%M %Z}"),
+        ("At", given.at.isoformat(" ", "minutes")),
         ("Residual", f"{given.residual_mbq:.0f} MBq (already subtracted)"),
         ("Learned from", given.source),
     ]

@@ -115,3 +115,35 @@ def test_completeness_by_number_by_quiet_time_and_by_a_person() -> None:
     assert "2 of 4 time points" in waiting.reasons[0]
     assert readiness(part, two_in + timedelta(hours=1), settings, released=True).ready
     assert readiness(part, two_in + timedelta(hours=96), settings).ready
+
+
+def test_raw_projections_are_unused_until_the_node_is_told_to_reconstruct() -> None:
+    raw = series("1.1", Role.PROJECTIONS, 4, "5.1", nuclide="Lu-177")
+    ct = series("2.1", Role.CT, 4, "5.1")
+    off = gather([raw, ct], [LU], CycleSettings())
+    assert off.cycles == ()
+    code, sentence = off.unused["1.1"]
+    assert code == "not-reconstructed"
+    assert "switch on `reconstruct` in [recon]" in sentence
+    on = gather([raw, ct], [LU], CycleSettings(), reconstruct=True)
+    (point,) = on.cycles[0].time_points
+    assert (point.emission.series_uid, point.ct and point.ct.series_uid) == ("1.1", "2.1")
+    assert not on.unused
+
+
+def test_the_nodes_own_reconstruction_comes_before_the_cameras() -> None:
+    raw = series("1.1", Role.PROJECTIONS, 4, "5.1", nuclide="Lu-177")
+    vendors = series("1.2", Role.EMISSION, 4, "5.1")
+    got = gather([vendors, raw], [LU], CycleSettings(), reconstruct=True)
+    (point,) = got.cycles[0].time_points
+    assert point.emission.series_uid == "1.1"
+    assert got.unused["1.2"][0] == "other-reconstruction"
+    assert got.cycles[0].findings == ()
+    (point,) = gather([vendors, raw], [LU], CycleSettings()).cycles[0].time_points
+    assert point.emission.series_uid == "1.2"
+
+
+def test_two_acquisitions_of_projections_at_one_time_hold() -> None:
+    beds = [series(f"1.{i}", Role.PROJECTIONS, 4 + i / 10, "5.1", nuclide="Lu-177") for i in (1, 2)]
+    (cycle,) = gather(beds, [LU], CycleSettings(), reconstruct=True).cycles
+    assert [f.rule for f in cycle.findings] == ["several-reconstructions"]

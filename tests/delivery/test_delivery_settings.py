@@ -5,7 +5,14 @@ import hashlib
 import pytest
 from pydantic import ValidationError
 
-from dicomnode.delivery.settings import DeliverySettings, PeerSettings, dose_variant, dose_variants, roles_for
+from dicomnode.delivery.settings import (
+    DeliverySettings,
+    PeerSettings,
+    dose_variant,
+    dose_variants,
+    expanded,
+    roles_for,
+)
 
 
 def peer(**more):
@@ -74,3 +81,10 @@ def test_a_wrong_setting_is_named(more, message):
 def test_two_peers_of_one_name_are_refused():
     with pytest.raises(ValidationError, match="two peers are named pacs"):
         DeliverySettings(peers=(peer(), peer()))
+
+
+def test_a_family_of_objects_is_sent_whole_and_its_absence_is_no_fault() -> None:
+    wanted = roles_for(peer(objects=("spect-pt", "rtdose")))
+    made = ["rtdose", "spect-pt-T1-0000", "spect-pt-T1-0001", "spect-nm-T1"]
+    assert expanded(wanted, made) == (("spect-pt-T1-0000", 0), ("spect-pt-T1-0001", 0), ("rtdose", 2))
+    assert expanded(wanted, ["rtdose"]) == (("rtdose", 2),)

@@ -1,0 +1,277 @@
+"""From raw projections and their CT to a SPECT in Bq/mL, within a calculation, and to its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.config import Config
+from dicomnode.dose.engine import EngineIdentity
+from dicomnode.errors import NotReady, Refused
+from dicomnode.model import Finding, HuMap, Nuclide, Severity
+from dicomnode.model.projections import Projections
+from dicomnode.model.series import EmissionVolume, Role
+from dicomnode.node.job import Job
+from dicomnode.node.steps import Steps
+
+if TYPE_CHECKING:
+    from dicomnode.dicom.modules import ObjectIdentity
+    from dicomnode.dicom.reference import PatientStudy, SourceImage
+    from dicomnode.dicom.spect_image import SpectImage
+    from dicomnode.recon.attenuation import AttenuationMap
+    from dicomnode.recon.calibration import SpectCalibration
+    from dicomnode.recon.reconstruct import Reconstruction
+
+SERIES = {"spect-pt": 9110, "spect-osem": 9130, "spect-nm": 9150, "spect-sigma": 9170}
+"""Series numbers of the first time point; the next one's is one higher."""
+
+
+@dataclass(frozen=True, eq=False)
+class MadeSpect:
+    """A SPECT that was reconstructed here, and what its objects say; ``beside`` is OSEM of the same counts
+    where the image is another algorithm's."""
+
+    label: str
+    image: SpectImage
+    beside: SpectImage | None
+    sigma_bq_per_ml: npt.NDArray[np.float32] | None
+    patient: PatientStudy
+    sources: tuple[SourceImage, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CtOfSpect:
+    """The CT of a time point and what the reconstruction has to know of it."""
+
+    hu: HuMap
+    frame_of_reference_uid: str
+    acquired_at: datetime | None
+    kvp: float | None
+
+
+def holds_projections(paths: Sequence[Path], zone: ZoneInfo) -> bool:
+    """True where the files are raw projections."""
+    from dicomnode.dicom.headers import read_header
+
+    return read_header(paths[0], zone).role is Role.PROJECTIONS
+
+
+def read_ct_of_spect(paths: Sequence[Path], hu: HuMap, frame: str, zone: ZoneInfo) -> CtOfSpect:
+    """The CT's tube voltage and time, from its first slice."""
+    from dicomnode.dicom.headers import read_header
+
+    header = read_header(paths[0], zone)
+    kvp = header.facts.get("KVP", "")
+    return CtOfSpect(hu, frame, header.acquired_at, float(kvp) if kvp else None)
+
+
+def reconstruct_time_point(
+    label: str,
+    paths: Sequence[Path],
+    ct: CtOfSpect | None,
+    job: Job,
+    config: Config,
+    nuclide: Nuclide,
+    steps: Steps,
+) -> tuple[EmissionVolume, MadeSpect, float]:
+    """The volume in Bq/mL at the start of the acquisition, its objects' content, and the relative uncertainty
+    of its calibration.
+
+    Raises Refused for projections that cannot be used, NotReady where a finding holds before the
+    reconstruction has begun.
+    """
+    projections = _read(paths, config, nuclide)
+    steps.found(projections.findings)
+    if ct is None:
+        raise Refused(
+            "raw projections cannot be reconstructed without the CT of their frame of reference",
+            uid=projections.series_uid, remedy="Send the CT of the SPECT/CT examination",
+        )  # fmt: skip
+    attenuation = _check(projections, ct, config, steps)
+    if steps.held(job.accepted):
+        raise NotReady(["the acquisition is doubtful, see the findings"])
+    made, record = _reconstruct(label, projections, attenuation, config, steps)
+    content = _content(label, paths, projections, attenuation, made, config, nuclide)
+    return _volume(projections, made), content, record.relative_uncertainty
+
+
+def _read(paths: Sequence[Path], config: Config, nuclide: Nuclide) -> Projections:
+    """Projections, with angles counted as the camera's table says."""
+    from dicomnode.dicom.decode.projections import read_projections
+    from dicomnode.dicom.headers import read_header
+
+    zone = ZoneInfo(config.node.zone)
+    facts = read_header(paths[0], zone).facts
+    camera = config.recon.camera_of(
+        facts.get("Manufacturer", ""), facts.get("ManufacturerModelName", ""),
+        facts.get("CollimatorGridName", ""), paths[0].name,
+    )  # fmt: skip
+    return read_projections(paths, zone, camera.angles_counted, nuclide.name)
+
+
+def _check(projections: Projections, ct: CtOfSpect, config: Config, steps: Steps) -> AttenuationMap:
+    """The attenuation map, after every check of the acquisition; their findings go to ``steps``."""
+    from dicomnode.recon.attenuation import attenuation_map, photopeak_kev
+    from dicomnode.recon.outline import outline_findings, outline_score
+    from dicomnode.recon.quality import acquisition_findings, coverage_findings, pairing_findings
+
+    limits, uid = config.recon.acquisition, projections.series_uid
+    steps.found(acquisition_findings(projections, limits))
+    steps.found(pairing_findings(projections, ct.frame_of_reference_uid, ct.acquired_at, limits))
+    attenuation = attenuation_map(ct.hu, projections.grid, photopeak_kev(projections), ct.kvp)
+    steps.found(attenuation.findings)
+    steps.found(coverage_findings(projections, attenuation, limits))
+    steps.found(outline_findings(outline_score(projections, attenuation), config.recon.outline, uid))
+    return attenuation
+
+
+def _reconstruct(
+    label: str, projections: Projections, attenuation: AttenuationMap, config: Config, steps: Steps
+) -> tuple[Reconstruction, SpectCalibration]:
+    """The reconstruction as a step of the calculation's record, and the calibration that it used."""
+    import torch
+
+    from dicomnode.recon.calibration import choose
+    from dicomnode.recon.collimator import collimator
+    from dicomnode.recon.reconstruct import reconstruct
+
+    recon = config.recon
+    name = recon.camera_that_took(projections).collimator
+    calibration = choose(recon.calibration, projections, recon.protocol, name)
+    digest = recon.protocol.digest(projections.grid)
+    torch.set_num_threads(1)  # the worker's process is ours; sums by several threads differ in the last bit
+    with steps.step(
+        f"reconstruction {label}", EngineIdentity("recon", digest), recon.seed,
+        protocol=recon.protocol.model_dump(mode="json"), calibration=calibration.model_dump(mode="json"),
+    ) as step:  # fmt: skip
+        made = reconstruct(
+            projections, attenuation, recon.protocol, collimator(name), calibration, seed=recon.seed
+        )
+        step.outputs({"activity": made.activity.bq_per_ml})
+        step.measured({
+            "total_mbq": made.activity.total_mbq, "method": made.method, "scores": dict(made.scores),
+            "parameters": dict(made.parameters), **projections.origin,
+        })  # fmt: skip
+    steps.found(_for_dosimetry(made.findings))
+    return made, calibration
+
+
+def _for_dosimetry(findings: Sequence[Finding]) -> list[Finding]:
+    """What is a warning to who looks at an image holds where a dose is computed from it."""
+    return [replace(f, severity=Severity.HOLD) if f.rule == "recon-not-quantitative" else f for f in findings]
+
+
+def _volume(projections: Projections, made: Reconstruction) -> EmissionVolume:
+    """As any SPECT in Bq/mL that is decay-corrected to its start."""
+    return EmissionVolume(
+        grid=projections.grid,
+        values=made.activity.bq_per_ml,
+        unit="Bq/mL",
+        started_at=projections.started_at,
+        duration_s=projections.duration_s,
+        decay_reference="START",
+        decay_reference_at=projections.started_at,
+        nuclide=projections.nuclide,
+        half_life_s=None,
+        series_uid=projections.series_uid,
+        frame_of_reference_uid=projections.frame_of_reference_uid,
+        origin={"unit": f"reconstructed here, calibration record {made.calibration!r}",
+                **projections.origin},
+        facts=projections.facts,
+    )  # fmt: skip
+
+
+def _content(
+    label: str,
+    paths: Sequence[Path],
+    projections: Projections,
+    attenuation: AttenuationMap,
+    made: Reconstruction,
+    config: Config,
+    nuclide: Nuclide,
+) -> MadeSpect:
+    from pydicom import dcmread
+
+    from dicomnode.dicom.headers import read_header
+    from dicomnode.dicom.reference import patient_study, source_image
+    from dicomnode.dicom.spect_image import Radiopharmaceutical, SpectImage
+
+    heads = [dcmread(path, stop_before_pixels=True) for path in paths]
+    told = read_header(paths[0], ZoneInfo(config.node.zone))
+    protocol = config.recon.protocol
+    corrected = ["DECY", *(["ATTN"] if protocol.attenuation else []),
+                 *(["SCAT"] if made.parameters["scatter"] != "none" else [])]  # fmt: skip
+    image = SpectImage(
+        activity=made.activity,
+        started_at=projections.started_at,
+        duration_s=projections.duration_s,
+        isotope=Radiopharmaceutical(
+            nuclide.name, nuclide.half_life_s, told.radiopharmaceutical, told.administered_mbq,
+            told.administered_at,
+        ),
+        position=projections.facts.get("patient_position", "HFS"),
+        method=made.method,
+        attenuation=f"CT {attenuation.kvp:g} kV to {attenuation.energy_kev:.1f} keV",
+        scatter=str(made.parameters["scatter"]).upper(),
+        window=projections.windows[projections.peak],
+        collimator=projections.collimator,
+        corrected=tuple(corrected),
+    )  # fmt: skip
+    beside = None
+    if made.algorithm not in ("osem", "mlem"):
+        beside = replace(image, activity=made.reference_activity, method=protocol.sentence("osem"))
+    return MadeSpect(
+        label,
+        image,
+        beside,
+        made.sigma_bq_per_ml,
+        patient_study(heads[0]),
+        tuple(source_image(h) for h in heads),
+    )
+
+
+def spect_objects(made: MadeSpect, job: Job, config: Config) -> Iterator[tuple[str, bytes, str, str]]:
+    """(role, bytes, SOP Class UID, SOP Instance UID) of every object of one reconstructed SPECT: PT slices
+    and the uncertainty always, NM where a peer wants it."""
+    from dicomnode.dicom.parametric_map import PARAMETRIC_MAP_STORAGE, write_activity_sigma
+    from dicomnode.dicom.sop_classes import NM, PET
+    from dicomnode.dicom.spect_image import slice_uid, write_pt, write_recon_tomo
+
+    for kind, image in (("spect-pt", made.image), ("spect-osem", made.beside)):
+        if image is None:
+            continue
+        identity = _identity(made.label, kind, "SPECT Bq/mL", job, config)
+        for k, content in enumerate(write_pt(image, made.patient, identity, made.sources)):
+            yield f"{kind}-{made.label}-{k:04d}", content, PET, slice_uid(identity, k)
+    if any("spect-nm" in peer.objects for peer in config.delivery.peers):
+        identity = _identity(made.label, "spect-nm", "SPECT Bq/mL", job, config)
+        content = write_recon_tomo(made.image, made.patient, identity, made.sources)
+        yield f"spect-nm-{made.label}", content, NM, identity.sop_instance_uid
+    if made.sigma_bq_per_ml is not None:
+        identity = _identity(made.label, "spect-sigma", "SPECT uncertainty Bq/mL", job, config)
+        grid = made.image.activity.grid
+        content = write_activity_sigma(
+            grid, made.sigma_bq_per_ml, made.patient, identity, sources=made.sources
+        )
+        yield f"spect-sigma-{made.label}", content, PARAMETRIC_MAP_STORAGE, identity.sop_instance_uid
+
+
+def _identity(label: str, kind: str, what: str, job: Job, config: Config) -> ObjectIdentity:
+    from dicomnode.dicom.modules import ObjectIdentity
+    from dicomnode.dicom.uids import revision_uid
+
+    role = f"{kind}-{label}"
+    return ObjectIdentity(
+        sop_instance_uid=revision_uid(job.revision_id, role),
+        series_uid=revision_uid(job.revision_id, f"{role}/series"),
+        series_number=SERIES[kind] + int(label.removeprefix("T")) - 1,
+        description=f"{what}, {label}, {job.administration.nuclide}, revision {job.number}",
+        created_at=job.created_at.astimezone(ZoneInfo(config.node.zone)),
+    )

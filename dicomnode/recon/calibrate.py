@@ -1,0 +1,129 @@
+"""Calibration records from scans of phantoms, with the protocol that will use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import exp, hypot, log
+
+from dicomnode.errors import Refused
+from dicomnode.model.projections import Projections
+from dicomnode.physics.nuclides import nuclide
+from dicomnode.recon.attenuation import AttenuationMap
+from dicomnode.recon.calibration import SpectCalibration, fit_recovery, windows_of
+from dicomnode.recon.collimator import collimator
+from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
+from dicomnode.recon.protocol import Protocol
+from dicomnode.recon.reconstruct import reconstruct
+from dicomnode.recon.scan import prepare
+
+
+@dataclass(frozen=True)
+class Cylinder:
+    """What a person measured of a uniform cylinder.
+
+    Attributes
+    ----------
+    name : of the record to be made
+    activity_mbq : in the cylinder at ``measured_at``, an aware time
+    volume_ml : filled volume, None where it is not known
+    relative_uncertainty : standard uncertainty of the activity, relative
+    dead_time_us : paralysable dead time for the count rate over all windows
+    traceability : activity meter, its certificate and date
+    """
+
+    name: str
+    activity_mbq: float
+    measured_at: datetime
+    volume_ml: float | None = None
+    relative_uncertainty: float = 0.05
+    dead_time_us: float | None = None
+    traceability: str = ""
+
+
+def calibrate_camera(
+    projections: Projections,
+    attenuation: AttenuationMap | None,
+    protocol: Protocol,
+    collimator_name: str,
+    cylinder: Cylinder,
+) -> SpectCalibration:
+    """The record of a cylinder scan. The factor is that of the concentration in the middle where the volume
+    is known, else that of all counts.
+
+    Raises
+    ------
+    Refused : no nuclide; no cylinder; both ways to the factor disagree; a protocol without corrections
+    """
+    if not protocol.quantitative:
+        raise Refused("a protocol without attenuation or scatter correction cannot be calibrated")
+    if not projections.nuclide:
+        raise Refused("the scan does not name its nuclide", attribute="RadionuclideCodeSequence",
+                      uid=projections.series_uid, remedy="State it with --nuclide")  # fmt: skip
+    without_factor = _record(projections, protocol, collimator_name, cylinder, 1.0, 0.0)
+    camera = collimator(collimator_name)
+    scan = prepare(projections, attenuation, protocol, camera, without_factor)
+    quick = protocol.model_copy(update={"bootstraps": 0})
+    made = reconstruct(projections, attenuation, quick, camera, without_factor)
+    elapsed = (projections.started_at - cylinder.measured_at).total_seconds()
+    activity = cylinder.activity_mbq * exp(-log(2.0) * elapsed / nuclide(projections.nuclide).half_life_s)
+    found = cylinder_factor(made.counts, made.grid, scan.seconds, activity, cylinder.volume_ml)
+    factor = found.of_total if found.of_middle is None else found.of_middle
+    return _record(projections, protocol, collimator_name, cylinder, factor, found.relative_noise)
+
+
+def with_recovery(
+    record: SpectCalibration,
+    projections: Projections,
+    attenuation: AttenuationMap | None,
+    protocol: Protocol,
+    spheres: Sequence[Sphere],
+    bq_per_ml: float,
+    background_bq_per_ml: float = 0.0,
+) -> SpectCalibration:
+    """The record with the recovery curve of a sphere phantom scanned alike.
+
+    ``bq_per_ml``, ``background_bq_per_ml`` : true concentrations at the start of that scan.
+
+    Raises
+    ------
+    Refused : a protocol whose resolution follows the counts, for which no curve holds
+    Inconsistent : spheres outside the image, recoveries that cannot be
+    """
+    if protocol.automatic:
+        raise Refused(
+            "the protocol chooses its resolution by the counts of each scan, so no curve of a phantom holds",
+            remedy="Fix prior_weight or iterations, or use the recovery of inserted regions",
+        )
+    quick = protocol.model_copy(update={"bootstraps": 0})
+    made = reconstruct(projections, attenuation, quick, collimator(record.collimator), record)
+    measured = sphere_recoveries(made.activity.bq_per_ml, made.grid, spheres, bq_per_ml, background_bq_per_ml)
+    curve = fit_recovery([sphere.volume_ml for sphere in spheres], measured)
+    return record.model_copy(update={"recovery_ml": curve.ml, "recovery_power": curve.power})
+
+
+def _record(
+    projections: Projections,
+    protocol: Protocol,
+    collimator_name: str,
+    cylinder: Cylinder,
+    factor: float,
+    noise: float,
+) -> SpectCalibration:
+    return SpectCalibration(
+        name=cylinder.name,
+        manufacturer=projections.facts.get("manufacturer", ""),
+        model=projections.facts.get("model", ""),
+        station=projections.facts.get("station", ""),
+        collimator=collimator_name,
+        nuclide=projections.nuclide,
+        windows_kev=windows_of(projections),
+        protocol=protocol.digest(projections.grid),
+        cps_per_mbq=factor,
+        relative_uncertainty=hypot(cylinder.relative_uncertainty, noise),
+        measured_on=projections.started_at.date(),
+        radius_mm=float(projections.radius_mm.mean()),
+        dead_time_us=cylinder.dead_time_us,
+        traceability=cylinder.traceability,
+    )

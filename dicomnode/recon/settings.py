@@ -1,0 +1,72 @@
+"""Settings of the reconstruction as the node and the command line use it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dicomnode.errors import Refused
+from dicomnode.model import Settings
+from dicomnode.model.projections import Projections
+from dicomnode.recon.calibration import SpectCalibration
+from dicomnode.recon.outline import OutlineLimits
+from dicomnode.recon.protocol import Protocol
+from dicomnode.recon.quality import AcquisitionLimits
+
+
+class CameraSettings(Settings):
+    """How the projections of one camera are understood. Every text that is given must match."""
+
+    manufacturer: str = Field("", description="Manufacturer (0008,0070) contains this text, any case")
+    model: str = Field("", description="ManufacturerModelName (0008,1090) contains this text, any case")
+    grid_name: str = Field("", description="CollimatorGridName (0018,1180) contains this text, any case")
+    collimator: str = Field(
+        description="name of the collimator's geometry (`dicomnode recon --help` lists them)"
+    )
+    angles_counted: Literal["patient", "gantry"] = Field(
+        "patient", description="whom Start Angle refers to; the standard says the patient"
+    )
+
+
+class ReconSettings(Settings):
+    """Reconstruction of raw SPECT projections."""
+
+    reconstruct: bool = Field(
+        False, description="make time points of raw projections and the CT of their frame of reference"
+    )
+    seed: int = Field(0, ge=0, description="random seed; same seed, same bytes")
+    protocol: Protocol = Protocol()
+    acquisition: AcquisitionLimits = AcquisitionLimits()
+    outline: OutlineLimits = OutlineLimits()
+    camera: tuple[CameraSettings, ...] = Field(
+        (), description="cameras whose projections are reconstructed, the first that matches"
+    )
+    calibration: tuple[SpectCalibration, ...] = Field(
+        (), description="calibration records, made by `dicomnode recon calibrate`"
+    )
+
+    def camera_of(self, manufacturer: str, model: str, grid_name: str, uid: str) -> CameraSettings:
+        """The camera that took an acquisition. Raises Refused where none matches."""
+        for camera in self.camera:
+            pairs = (
+                (camera.manufacturer, manufacturer), (camera.model, model), (camera.grid_name, grid_name),
+            )  # fmt: skip
+            if all(wanted.casefold() in found.casefold() for wanted, found in pairs):
+                return camera
+        raise Refused(
+            f"no [[recon.camera]] matches {manufacturer or '?'} {model or '?'} with the collimator "
+            f"{grid_name or '?'}, so its collimator's geometry is not known",
+            attribute="CollimatorGridName", value=grid_name, uid=uid,
+            remedy="Add a [[recon.camera]] table that names the collimator",
+        )  # fmt: skip
+
+    def camera_that_took(self, projections: Projections) -> CameraSettings:
+        """The camera that took these projections. Raises Refused where none matches."""
+        facts = projections.facts
+        return self.camera_of(
+            facts.get("manufacturer", ""),
+            facts.get("model", ""),
+            projections.collimator,
+            projections.series_uid,
+        )

@@ -1,0 +1,145 @@
+"""Held-out counts, and the Poisson bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.recon.algorithms import bsrem, osem, osem_updates
+from dicomnode.recon.bootstrap import bootstrap
+from dicomnode.recon.collimator import collimator
+from dicomnode.recon.model import Geometry
+from dicomnode.recon.projector import ParallelHoleModel
+from dicomnode.recon.thinning import choose_stop, choose_weight, held_out_score, split_counts
+
+
+@pytest.fixture(scope="module")
+def model() -> ParallelHoleModel:
+    angle = np.arange(20) * 18.0
+    geometry = Geometry((12, 24, 24), (4.8, 4.8), angle, np.full(20, 110.0))
+    return ParallelHoleModel(geometry, collimator("siemens-me").response(208.4), None)
+
+
+def object_of(level: float) -> Tensor:
+    axis, along = ((np.arange(n) - (n - 1) / 2) * 4.8 for n in (24, 12))
+    z, y, x = np.meshgrid(along, axis, axis, indexing="ij", sparse=True)
+    body = (np.hypot(x, y) < 45) & (np.abs(z) < 24)
+    ball = np.hypot(np.hypot(x - 15, y), z) < 12
+    return torch.from_numpy((level * (body + 6 * ball)).astype(np.float32))
+
+
+def counts_of(model: ParallelHoleModel, level: float, seed: int = 5) -> np.ndarray:
+    expected = model.forward(object_of(level)).numpy() + 0.2 * level
+    return np.random.default_rng(seed).poisson(np.maximum(expected, 0)).astype(np.int32)
+
+
+def scatter_of(model: ParallelHoleModel, level: float) -> Tensor:
+    return torch.full(model.geometry.projection_shape, 0.2 * level)
+
+
+def test_thinned_parts_add_up_and_are_independent() -> None:
+    """Poisson of mean 4: both parts have variance = mean, and their correlation is 0 (10^6 bins: 0.001)."""
+    counts = np.random.default_rng(2).poisson(4.0, (1, 1000, 1000)).astype(np.int32)
+    split = split_counts(counts, 0.25, 7)
+    assert torch.equal(split.train + split.held_out, torch.from_numpy(counts.astype(np.float32)))
+    train, held_out = split.train.double().flatten(), split.held_out.double().flatten()
+    assert (float(train.mean()), float(train.var())) == pytest.approx((3.0, 3.0), rel=0.01)
+    assert (float(held_out.mean()), float(held_out.var())) == pytest.approx((1.0, 1.0), rel=0.01)
+    assert abs(float(torch.corrcoef(torch.stack([train, held_out]))[0, 1])) < 0.004
+    assert torch.equal(split.train, split_counts(counts, 0.25, 7).train)
+
+
+def test_counts_that_are_no_counts_are_refused() -> None:
+    with pytest.raises(Inconsistent, match="only raw whole counts"):
+        split_counts(np.ones((2, 2), np.float32), 0.2, 1)  # type: ignore[arg-type]
+    with pytest.raises(OutOfDomain, match="share of held-out counts"):
+        split_counts(np.ones((2, 2), np.int32), 1.0, 1)
+
+
+def test_the_standard_error_of_a_score_is_its_scatter() -> None:
+    """500 draws of the held-out counts for two fixed expectations."""
+    rng = np.random.default_rng(4)
+    truth = torch.from_numpy(rng.uniform(1.0, 6.0, (1, 20, 20)))
+    other = truth * torch.from_numpy(rng.uniform(0.8, 1.25, (1, 20, 20)))
+    scores = [held_out_score(other, truth, torch.from_numpy(rng.poisson(truth.numpy()).astype(np.float64)))
+              for _ in range(500)]  # fmt: skip
+    gains = np.array([score.gain for score in scores])
+    divergence = float((truth * torch.log(truth / other) - truth + other).sum())
+    assert gains.mean() == pytest.approx(-divergence, abs=4 * gains.std() / np.sqrt(500))
+    assert np.mean([score.sigma for score in scores]) == pytest.approx(gains.std(), rel=0.1)
+
+
+def test_more_counts_are_worth_more_updates(model: ParallelHoleModel) -> None:
+    """As SPECT_NOTES: the held-out stop moves on with the counts. Ours: 5 times the counts and more."""
+    stops = []
+    for level in (0.05, 1.0):
+        choice = choose_stop(
+            lambda counts, scatter: osem_updates(model, counts, scatter, subsets=4),
+            model, counts_of(model, level), scatter_of(model, level), range(2, 80, 2), seed=3,
+        )  # fmt: skip
+        assert not choice.at_edge
+        assert choice.best in choice.equally_good()
+        stops.append(choice.best)
+    assert stops[1] >= 2 * stops[0]
+
+
+def test_the_chosen_prior_weight_is_near_the_best_for_the_truth(model: ParallelHoleModel) -> None:
+    level, weights = 0.3, (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    truth, counts, scatter = object_of(level), counts_of(model, level), scatter_of(model, level)
+
+    def reconstruct(part: Tensor, addend: Tensor, weight: float) -> Tensor:
+        return bsrem(model, part, addend, beta=weight, subsets=4, iterations=8)
+
+    choice = choose_weight(reconstruct, model, counts, scatter, weights, seed=1)
+    whole = torch.from_numpy(counts.astype(np.float32))
+    errors = {w: float((reconstruct(whole, scatter, w) - truth).norm() / truth.norm()) for w in weights}
+    assert errors[choice.best] <= 1.05 * min(errors.values())
+    assert choice.scores[choice.best].gain == 0
+    assert set(choice.equally_good()) < set(weights)
+    assert choice.scores[0.003].gain < -2 * choice.scores[0.003].sigma
+    assert not choice.at_edge
+
+
+def test_bootstrap_sigma_is_the_scatter_of_repeated_scans(model: ParallelHoleModel) -> None:
+    """20 replicates of one scan beside 20 scans: each standard deviation is known to 16 %."""
+    truth, scatter = object_of(1.0), scatter_of(model, 1.0)
+    regions = {"ball": (truth > 5).numpy(), "body": (truth > 0).numpy()}
+
+    def reconstruct(windows: np.ndarray) -> np.ndarray:
+        peak = torch.from_numpy(windows[0].astype(np.float32))
+        return osem(model, peak, scatter, subsets=4, iterations=5).numpy()
+
+    found = bootstrap(reconstruct, counts_of(model, 1.0)[None], replicates=20, seed=9, regions=regions)
+    scans = np.array([reconstruct(counts_of(model, 1.0, seed)[None]) for seed in range(100, 120)])
+    for name, mask in regions.items():
+        spread = scans[:, mask].mean(axis=1).std(ddof=1)
+        assert found.region_sigma[name] == pytest.approx(spread, rel=4 * np.hypot(0.16, 0.16))
+    body = regions["body"]
+    ratio = np.sqrt((found.sigma[body] ** 2).mean() / (scans[:, body].var(axis=0, ddof=1)).mean())
+    assert ratio == pytest.approx(1.0, abs=0.1)
+    assert found.own_error == pytest.approx(0.162, abs=0.001)
+    assert np.sqrt(found.covariance[1, 1]) == pytest.approx(found.region_sigma["body"])
+
+
+def test_a_bootstrap_of_counting_alone_is_poisson() -> None:
+    """An image that is the sum of counts: sigma is sqrt(N); same seed, same bytes."""
+    counts = np.full((1, 4, 5, 5), 25, np.int32)
+
+    def total(windows: np.ndarray) -> np.ndarray:
+        return np.full((2, 2, 2), windows.sum(), np.float32)
+
+    found = bootstrap(total, counts, replicates=200, seed=1, regions={"all": np.ones((2, 2, 2), bool)})
+    assert found.region_sigma["all"] == pytest.approx(50.0, rel=0.2)
+    np.testing.assert_allclose(found.sigma, found.region_sigma["all"], rtol=1e-5)
+    again = bootstrap(total, counts, replicates=200, seed=1)
+    np.testing.assert_array_equal(found.sigma, again.sigma)
+
+
+def test_scaled_counts_or_one_replicate_are_refused() -> None:
+    with pytest.raises(Inconsistent, match="only raw whole counts"):
+        bootstrap(lambda x: np.zeros(1, np.float32), np.ones((1, 2, 2, 2)), replicates=5, seed=1)  # type: ignore[arg-type]
+    with pytest.raises(OutOfDomain, match="at least 2"):
+        bootstrap(lambda x: np.zeros(1, np.float32), np.ones((1, 2, 2, 2), np.int32), replicates=1, seed=1)
