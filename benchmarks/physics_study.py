@@ -32,7 +32,7 @@ def s_values(cuts: Cuts) -> tuple[np.ndarray, np.ndarray]:
         tally, totals = np.zeros(COUNT**3, np.int64), np.zeros(cpu.TOTALS, np.int64)
         cpu.run(
             world, component.source, np.array([middle]), np.array([middle]), np.array([each]), np.uint64(5),
-            batch, 2.0**30, np.zeros(COUNT**3, np.uint8), True, tally, totals, cpu.scratch(),
+            batch, 2.0**30, np.zeros(COUNT**3), True, tally, totals, cpu.scratch(),
         )  # fmt: skip
         mev = tally.reshape(shape) / 2.0**30 / each * component.source.per_decay
         rows.append([mev[3, 3, 3] + component.local_mev, np.mean([mev[face] for face in FACES])])

@@ -1,9 +1,9 @@
 """Batches of histories of one problem, and their sums.
 
 Histories are spread over voxels by systematic sampling and, within a voxel, over energy, position and
-direction by a randomly shifted low-discrepancy sequence. Where most electron energy stays in the voxel of the
-decay, the known mean energy emitted is added exactly and the energy drawn is taken off (a control variate of
-coefficient one), so that only what crosses voxel faces has a variance. Photons leave expected values
+direction by a randomly shifted low-discrepancy sequence. Of the energy of electrons a share that
+depends on the voxel is added exactly, by its known mean, and taken off as it is drawn (a control variate), so
+that little more than what crosses voxel faces has a variance. Photons leave expected values
 (``photon``). All are unbiased.
 """
 
@@ -40,6 +40,9 @@ Int64 = npt.NDArray[np.int64]
 
 PER_MEV = 2.0**30
 """Units of the tallies in one MeV: a batch may hold 8e9 MeV, and a deposit is known to 1 meV."""
+CONTROL = 3.2
+"""The best coefficient was 0.4, 0.65, 0.8 and 0.9 where the voxel is 4.5, 9, 17 and 50 ranges of the mean
+electron wide (177Lu and 131I in water): 1 - 3.2/(1 + ranges)."""
 PIECE = 2_000_000
 """Histories between two calls of ``progress``."""
 
@@ -129,17 +132,19 @@ class Run:
         self.sources = np.flatnonzero(self.weight > 0)
         self.control = {c.name: self._control(c) for c in self.components}
 
-    def _control(self, component: Component) -> npt.NDArray[np.uint8]:
-        """1 in voxels where twice the range of the mean electron is less than the smallest edge."""
-        shape = self.weight.shape
+    def _control(self, component: Component) -> Float64:
+        """Share of its energy that an electron is taken to leave in its voxel: near the best coefficient."""
         if component.name != "electron" or self.analogue:
-            return np.zeros(shape, np.uint8)
+            return np.zeros(self.weight.shape)
         source = component.source
         ranges = np.array(
             [csda_range(m, source.mev_per_decay / source.per_decay)[0] for m in self.problem.media]
         )
         path = 0.1 * self.problem.density_g_per_cm3.ravel() * min(self.problem.spacing_mm)
-        return np.asarray(path > 2 * ranges[self.problem.material.ravel()], np.uint8)
+        wide = path / ranges[self.problem.material.ravel()]
+        if self.settings.shared_block_voxels > 1:  # neighbours give back what is lost: all or nothing
+            return np.asarray(wide > 2, np.float64)
+        return np.asarray(np.maximum(0.0, 1 - CONTROL / (1 + wide)))
 
     def batch(
         self, component: Component, number: int, histories: int, step: Callable[[float], None]

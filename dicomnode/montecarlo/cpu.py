@@ -18,7 +18,7 @@ from dicomnode.montecarlo.particle import (
 from dicomnode.montecarlo.random import STATE
 
 EMITTED, GONE, CONTROLLED, EXCESS = range(4)
-"""Places in ``totals``: energy emitted, escaped, emitted in control voxels, photons' expected less true loss.
+"""Places in ``totals``: energy emitted, escaped, taken off by control, photons' expected less true loss.
 
 Sum of the tally = emitted - escaped - controlled + excess, to rounding.
 """
@@ -44,7 +44,7 @@ def run(world, source, voxels, groups, count, seed, stream, per_mev, control, ex
     ----------
     voxels, count : the fields of an ``Allotment``; groups : of each voxel, see ``history.shift``
     per_mev : units of the tallies in one MeV
-    control : by voxel, 1 where the energy emitted is taken off the tally (see ``batches``)
+    control : float64, by voxel, share of the energy emitted that is taken off the tally (see ``batches``)
     expected : whether photons leave expected values
     tally : int64, energy left by voxel; totals : int64, see ``TOTALS``
     room : ``scratch()`` of this thread
@@ -56,11 +56,10 @@ def run(world, source, voxels, groups, count, seed, stream, per_mev, control, ex
         own = 0  # of the tally of this voxel
         for index in range(count[n]):
             energy = begin(p, q, world, source, seed, stream, voxel, groups[n], index, rng)
-            emitted = units(energy, per_mev)
-            totals[EMITTED] += emitted
-            if control[voxel]:
-                own -= emitted
-                totals[CONTROLLED] += emitted
+            known = units(control[voxel] * energy, per_mev)
+            own -= known
+            totals[EMITTED] += units(energy, per_mev)
+            totals[CONTROLLED] += known
             while True:
                 where, here, gone, excess = leg(p, q, stack, stacked, world, expected, rng)
                 if where == voxel:

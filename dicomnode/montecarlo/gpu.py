@@ -45,12 +45,9 @@ def histories_kernel(
         voxel = voxels[low]
         shift(p, seed, stream, groups[low], rng)
         energy = begin(p, q, world, source, seed, stream, voxel, groups[low], history - first[low], rng)
-        emitted = units(energy, per_mev)
-        sums[EMITTED] += emitted
-        own = 0  # of the tally of this voxel: an electron that stays in a control voxel leaves nothing
-        if control[voxel]:
-            own = -emitted
-            sums[CONTROLLED] += emitted
+        own = -units(control[voxel] * energy, per_mev)  # of the tally of this voxel
+        sums[EMITTED] += units(energy, per_mev)
+        sums[CONTROLLED] -= own
         while True:
             where, here, gone, excess = leg(p, q, stack, stacked, world, expected, rng)
             if where == voxel:

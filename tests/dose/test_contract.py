@@ -159,7 +159,7 @@ def test_lung_beside_tissue_goes_the_right_way(name):
     anatomy = Anatomy(DensityMap(grid, density), np.ones(shape, bool))
     engine = make(name)
     gy = engine.dose(TiaMap(grid, np.full(shape, 10.0, np.float32)), anatomy, LU177).gy
-    ratio = gy[6, 6, 20] / gy[6, 6, 3]
+    ratio = gy[4:8, 4:8, 18:22].mean() / gy[4:8, 4:8, 2:6].mean()
     if engine.capability.heterogeneous:
         assert 2.5 < ratio < 4.5  # 4 were all energy absorbed where it is emitted
     else:

@@ -27,7 +27,7 @@ def main() -> None:
             density, material, (2.0, 2.0, 3.0), media, Cuts(0.01, 0.001, 0.01, 0.01, 0.1), 0.9, False
         )
         share = allot(np.ones(density.size), 24, 0.3)
-        control = np.zeros(density.size, np.uint8)
+        control = np.linspace(0.0, 1.0, density.size)
         tally, totals = np.zeros(density.size, np.int64), np.zeros(cpu.TOTALS, np.int64)
         groups = share.voxel // 2
         cpu.run(
