@@ -32,7 +32,7 @@ from study import SIMULATED, Case, alarms_at, draw, example, power_of
 from tables import write
 
 LEVELS = (10**4, 10**5, 10**6, 10**7, 10**8)
-DRAWS = {"chest": 8, "torso": 4}
+DRAWS = {"chest": 5, "torso": 3}
 
 
 def judge(phantom_name: str, nuclide: str, cache: Path, seconds: float) -> None:
@@ -40,15 +40,18 @@ def judge(phantom_name: str, nuclide: str, cache: Path, seconds: float) -> None:
     folder = cache / f"{phantom_name}-{nuclide}-judged"
     folder.mkdir(parents=True, exist_ok=True)
     case = Case(PHANTOMS[phantom_name](), nuclide, cache)
-    for decays in LEVELS:
-        count = min(DRAWS[phantom_name], len(case.references(decays)))
-        for number in range(count if count > 1 else 0):
-            if time.process_time() > seconds:
-                return
-            path = folder / f"{decays:.0e}-{number:03}.json"
-            _keep(path, lambda d=decays, n=number: draw(case, d, n))
-        if count > 1 and time.process_time() < seconds:
-            _keep(folder / f"{decays:.0e}-alarms.json", lambda d=decays: alarms_at(case, d))
+    counts = {d: min(DRAWS[phantom_name], len(case.references(d))) for d in LEVELS}
+    todo: list[tuple[str, Callable[[], Any]]] = []
+    for decays, count in counts.items():
+        if count > 1:
+            todo.append((f"{decays:.0e}-alarms.json", lambda d=decays: alarms_at(case, d)))
+    for decays, count in counts.items():
+        for k in range(count if count > 1 else 0):
+            todo.append((f"{decays:.0e}-{k:03}.json", lambda d=decays, n=k: draw(case, d, n)))
+    for name, make in todo:
+        if time.process_time() > seconds:
+            return
+        _keep(folder / name, make)
     print(phantom_name, nuclide, "complete", flush=True)
 
 

@@ -12,7 +12,7 @@ from measures import UNITS
 from planted import FAULTS
 
 SHOWN = ("gamma 3/3 global", "RMSE", "1 - SSIM", "2 SW1", "KR 15 mm", "moments 4 + tol", "scan + tol")
-PANELS = ("shift 1 mm", "organ x 1.05", "blur", "no lesion 0.5 mL", "wrong density", "kernel cut")
+PANELS = ("shift 1 mm", "organ x 1.02", "organ x 1.05", "blur", "wrong voxel", "kernel cut")
 STATES = ("pass", "undecided", "fail")
 
 
@@ -106,7 +106,7 @@ def power_figures(results: list[dict[str, Any]], folder: Path) -> None:
             axes.set_title(fault, fontsize=9)
             axes.set_ylim(-0.03, 1.03)
             axes.grid(color="#dddddd", lw=0.5)
-        figure.supxlabel("decays of the reference", fontsize=9)
+        axes.set_xlabel("decays of the reference", fontsize=9)
         figure.supylabel("power at 5 % false alarms", fontsize=9)
         figure.suptitle(f"{phantom}, {nuclide}", fontsize=10)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
@@ -114,6 +114,8 @@ def power_figures(results: list[dict[str, Any]], folder: Path) -> None:
 
 
 FLOORS = ("MAE", "RMSE", "gamma 3/3 global", "gamma 3/3 local", "2 SW1", "Bures", "KR 15 mm", "scan")
+LEAST = 2e-3
+"""Where a value of 0 is drawn."""
 
 
 def floor_figure(results: list[dict[str, Any]], folder: Path) -> None:
@@ -126,12 +128,14 @@ def floor_figure(results: list[dict[str, Any]], folder: Path) -> None:
     for axes, name in zip(figure.subplots(2, 4, sharex=True).flat, FLOORS, strict=True):
         for phantom, nuclide in dict.fromkeys((r["phantom"], r["nuclide"]) for r in results):
             runs = [r for r in results if (r["phantom"], r["nuclide"]) == (phantom, nuclide)]
-            axes.loglog([r["decays"] for r in runs], [max(r["floor"][name], 1e-4) for r in runs],
+            axes.loglog([r["decays"] for r in runs], [max(r["floor"][name], LEAST) for r in runs],
                         "o-" if phantom == "chest" else "s--", ms=3, lw=1.1,
                         label=f"{phantom}, {nuclide}")  # fmt: skip
         axes.set_title(f"{name}, {UNITS.get(name, '')}", fontsize=9)
+        if name == "scan":
+            axes.set_yscale("linear")
         axes.grid(color="#dddddd", lw=0.5)
-    figure.supxlabel("decays of the reference", fontsize=9)
+    axes.set_xlabel("decays of the reference", fontsize=9)
     figure.suptitle("What a map without any error shows", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(folder / "compare-floor.png", dpi=90)
