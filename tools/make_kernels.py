@@ -1,4 +1,4 @@
-"""Make the kernels that come with the package, data/medium_kernels_*.npz.
+"""Make the kernels that come with the package, or could: data/medium_kernels_*.npz.
 
     python tools/make_kernels.py [--nuclide Lu-177 ...] [--out dicomnode/physics/data]
 
@@ -14,24 +14,21 @@ import time
 from pathlib import Path
 
 from dicomnode.montecarlo.kernels import medium_set
-from dicomnode.physics.chains import with_progeny
+from dicomnode.physics.chains import has_progeny, with_progeny
 from dicomnode.physics.kernel_files import to_bytes
 from dicomnode.physics.media import file_name, media, water
 from dicomnode.physics.nuclides import nuclide
 
-# Therapy nuclides; alpha emitters with their progeny in equilibrium. Those of most use get more histories.
-NUCLIDES = ("Lu-177", "Y-90", "I-131", "Ho-166", "Re-188", "Cu-67", "Tb-161")
-CHAINS = ("Ac-225", "Ra-223", "Pb-212", "At-211")
-# Histories of electrons, of photons, in each medium.
+# Histories of electrons, of photons, in each medium, of those that come with the package, and of others.
 HISTORIES = {"Lu-177": (4e5, 1.5e6), "Y-90": (2e5, 1e5), "I-131": (2e5, 1e6)}
-OTHERS = (3e4, 1.2e5)
+OTHERS = (1e5, 4e5)
 
 
 def make(name: str, folder: Path) -> None:
     """One file, and one line about it."""
     started = time.process_time()
     electrons, photons = HISTORIES.get(name, OTHERS)
-    given = with_progeny(name) if name in CHAINS else nuclide(name)
+    given = with_progeny(name) if has_progeny(name) else nuclide(name)
     made = medium_set(given, (water(), *media()), electrons, photons)
     raw = to_bytes(made)
     (folder / file_name(given.name)).write_bytes(raw)
@@ -45,7 +42,7 @@ def make(name: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nuclide", nargs="*", default=[*NUCLIDES, *CHAINS])
+    parser.add_argument("--nuclide", nargs="*", default=list(HISTORIES), help="one or more, of any")
     default = Path(__file__).resolve().parents[1] / "dicomnode" / "physics" / "data"
     parser.add_argument("--out", type=Path, default=default)
     given = parser.parse_args()
