@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study clean
+.PHONY: venv install demo test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study recon-study recon-weights clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -94,9 +94,19 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Ratios against named peers, measured in one run.
+# Ratios against named peers, measured in one run. Peers that are not installed are left out and named.
+PEERS := receive demo_cycle vsv multi_vsv montecarlo compare recon
 bench: install
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for name in $(PEERS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# Tables of docs/recon-study.md: what is missing of its cases, then the page (some hours for all of it).
+recon-study: install
+	$(BIN)/python benchmarks/recon_study.py
+	$(BIN)/python benchmarks/recon_study_page.py
+
+# Weights of the supervised comparator (3 minutes).
+recon-weights: install
+	$(BIN)/python benchmarks/recon_weights.py
 
 # Figures and tables of docs/comparing.md with the engine montecarlo: over an hour on two cores, and it goes on
 # where it was stopped. STUDY="judge" and STUDY="write" repeat the later steps alone.
