@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate oracle physics-study check format bench compare-study clean
+.PHONY: venv install demo test test-long faults test-gate oracle physics-study check format bench compare-study recon-study recon-weights clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -85,6 +85,15 @@ format: install
 # Ratios against named peers, measured in one run.
 bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+# Tables of docs/recon-study.md: what is missing of its cases, then the page (some hours for all of it).
+recon-study: install
+	$(BIN)/python benchmarks/recon_study.py
+	$(BIN)/python benchmarks/recon_study_page.py
+
+# Weights of the supervised comparator (3 minutes).
+recon-weights: install
+	$(BIN)/python benchmarks/recon_weights.py
+
 # Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
 # Figures and tables of docs/comparing.md; an hour or more. STUDY="--engine montecarlo" takes a real engine.
 compare-study: install

@@ -1,9 +1,9 @@
-"""The study behind docs/reconstruction.md: three phantoms, two count levels, five noise seeds, ten methods.
+"""The study behind docs/reconstruction.md: three phantoms, two count levels, five noise seeds, nine methods.
 
-``make recon-study`` runs what is missing and rewrites docs/recon-study.md. Each case (phantom, counts, seed,
-method) is one line of docs/recon-study.jsonl, appended when it is done, so that the study can be stopped and
-taken up again, and two processes share it (``--part 0/2``, ``--part 1/2``). Classical methods of all cases
-come first, then the learned ones case by case.
+``make recon-study`` runs what is missing and rewrites docs/recon-study.md (recon_study_page.py). Each case
+(phantom, counts, seed, method) is one line of docs/recon-study.jsonl, appended when it is done, so that the
+study can be stopped and taken up again, and two processes share it (``--part 0/2``, ``--part 1/2``).
+Classical methods of all cases come first, then the learned ones case by case.
 
 Scans are made by ``recon.simulate``: half voxels, 5 % wider blur, septal tail, scatter that TEW gets right on
 average only, a CT that lies 2 to 3 mm off. Seconds are CPU seconds of one thread, of this machine.
@@ -45,7 +45,6 @@ from dicomnode.simulation.patient import make_patient
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = ROOT / "docs/recon-study.jsonl"
-PAGE = ROOT / "docs/recon-study.md"
 COUNTS = (1e6, 5e6)
 SEEDS = (1, 2, 3, 4, 5)
 LESION_MM = 20.0
