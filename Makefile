@@ -84,5 +84,4 @@ compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study $(STUDY)
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
-	rm -rf $(VENV) $(GATE_VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(GATE_VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
