@@ -90,7 +90,7 @@ recon-study: install
 	$(BIN)/python benchmarks/recon_study.py
 	$(BIN)/python benchmarks/recon_study_page.py
 
-# Weights of the supervised comparator (3 minutes).
+# Weights of the supervised comparator (2 minutes).
 recon-weights: install
 	$(BIN)/python benchmarks/recon_weights.py
 

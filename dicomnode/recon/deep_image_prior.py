@@ -25,7 +25,7 @@ from dicomnode.recon.networks import Crop, UNet, features, multiplied, scale_of
 class DeepImagePriorSettings(Settings):
     """Of the network and its fit."""
 
-    steps: int = Field(120, ge=1, description="most steps of the optimiser; held-out counts may stop earlier")
+    steps: int = Field(80, ge=1, description="most steps of the optimiser; held-out counts may stop earlier")
     check_every: int = Field(10, ge=1, description="steps between two looks at the held-out counts")
     rate: float = Field(4e-3, gt=0, description="learning rate of Adam")
 

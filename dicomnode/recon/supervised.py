@@ -28,7 +28,7 @@ BASE = 1
 class SupervisedSettings(Settings):
     """Of the network and its training."""
 
-    steps: int = Field(200, ge=1, description="steps of the optimiser, one simulated scan each")
+    steps: int = Field(120, ge=1, description="steps of the optimiser, one simulated scan each")
     rate: float = Field(
         4e-3, gt=0, description="learning rate of Adam at the start; a tenth of it at the end"
     )
