@@ -94,11 +94,9 @@ recon-study: install
 recon-weights: install
 	$(BIN)/python benchmarks/recon_weights.py
 
-# Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
 # Figures and tables of docs/comparing.md; an hour or more. STUDY="--engine montecarlo" takes a real engine.
 compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
-	rm -rf $(VENV) $(GATE_VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(GATE_VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
