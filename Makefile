@@ -85,6 +85,7 @@ format: install
 # Ratios against named peers, measured in one run.
 bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
 # Tables of docs/recon-study.md: what is missing of its cases, then the page (some hours for all of it).
 recon-study: install
 	$(BIN)/python benchmarks/recon_study.py
