@@ -107,7 +107,8 @@ def test_a_sound_acquisition_with_its_record_becomes_a_time_point(still: Project
     record = {
         "name": "sim", "manufacturer": "SIMULATED", "model": "dicomnode", "collimator": "siemens-me",
         "nuclide": "Lu-177", "windows_kev": [[[187.56, 229.24]]], "cps_per_mbq": 9.4,
-        "measured_on": "2026-01-01", "protocol": Protocol.model_validate(protocol).digest(GRID), "radius_mm": 250.0,
+        "measured_on": "2026-01-01", "radius_mm": 250.0,
+        "protocol": Protocol.model_validate(protocol).digest(GRID),
     }  # fmt: skip
     outcome = computed(tmp_path, still, protocol=protocol, calibration=[record])
     # without scatter correction the image is no activity: that holds, once the image is there
