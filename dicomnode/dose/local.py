@@ -1,6 +1,6 @@
 """Local deposition: all charged particles stop in the voxel where the decay happens.
 
-D_v = TIA_v Delta_charged / m_v (MIRD 17; SCIENCE: Local deposition). Photons deposit nothing: their
+D_v = TIA_v Delta_charged / m_v (MIRD pamphlet 17). Photons deposit nothing: their
 energy is counted as escaped.
 """
 

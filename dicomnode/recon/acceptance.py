@@ -14,7 +14,7 @@ from dicomnode.model import Finding, Settings, Severity
 from dicomnode.recon.measurement import Measurement
 from dicomnode.recon.thinning import held_out_score
 
-SOURCE = "our own choice, SPECT_NOTES section 3"
+SOURCE = "our own choice"
 
 
 class AcceptanceSettings(Settings):

@@ -183,7 +183,7 @@ def mean_decay(started_s: npt.ArrayLike, seconds: npt.ArrayLike, half_life_s: fl
 
 
 def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recovery:
-    """Least squares of RC(V) = 1 / (1 + (a/V)^b) to spheres of known volume (SPECT_NOTES, section 5.4).
+    """Least squares of RC(V) = 1 / (1 + (a/V)^b) to spheres of known volume.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 The image is the network's; the loss is the Poisson likelihood of the projections, through the projector.
 Conditional on the CT as in Gong et al. (IEEE TMI 38:1655, 2019) and end to end as in Hashimoto et al.
-(2022/23), both by SPECT_NOTES section 3. What differs, so that it fits minutes of one CPU core: the network
+(2022/23). What differs, so that it fits minutes of one CPU core: the network
 starts from an early OSEM image instead of from noise, the views of each step are one subset, and the stop is
 chosen by held-out counts.
 """

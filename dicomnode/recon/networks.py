@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LARGEST_LOG_FACTOR = 4.0
-"""The network multiplies by e^-4 to e^4 at most; our own choice (SPECT_NOTES, section 3)."""
+"""The network multiplies by e^-4 to e^4 at most; our own choice."""
 MU_SCALE_PER_CM = 0.135
-"""Brings attenuation to order 1: water at 208 keV is 0.135 per cm (SPECT_NOTES, section 1)."""
+"""Brings attenuation to order 1: water at 208 keV is 0.135 per cm."""
 WIDTHS = (12, 16, 32)
 """Channels of the three levels."""
 

@@ -8,8 +8,7 @@
 3. Its image f is the prior mean of a MAP reconstruction, so that the data keep the last word: voxels and
    totals that the counts support are restored. The weight is chosen by held-out counts.
 
-The scheme is our own (after "MAP-N2N" of SPECT_NOTES section 3, where the network is free and
-the candidates are OSEM images); Noise2Noise for 177Lu SPECT images is Leube 2023,
+The scheme is our own; Noise2Noise for 177Lu SPECT images is Leube 2023,
 the closed form of the MAP step is the first sub-problem of Gong et al. (IEEE TMI 38:1655, 2019).
 """
 

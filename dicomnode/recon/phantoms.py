@@ -145,7 +145,7 @@ def nema_like(grid: Grid, background_mbq_per_ml: float = 0.05) -> Phantom:
     """Six spheres of ten times the background, a kidney of six times, a cold sphere and a lung insert.
 
     Spheres and their circle are those of the NEMA NU 2 image quality phantom; the rest, an elliptical body of
-    300 x 230 x 200 mm among it, is our own choice after SPECT_NOTES.
+    300 x 230 x 200 mm among it, is our own choice.
     """
     drawing = _Drawing(grid)
     drawing.fill(drawing.elliptic_cylinder((150.0, 115.0), 100.0), "background", 1.0)

@@ -3,7 +3,7 @@
 Where the prior's weight or the stop follow the counts of the scan, resolution does too, and a phantom's curve
 does not apply. Then the region's own shape, filled with its own measured concentration, is added to the
 projections, everything is reconstructed again with the choices that were made, and the gain is compared with
-what was put in (SPECT_NOTES, section 5.5). It costs two reconstructions a region.
+what was put in. It costs two reconstructions a region.
 """
 
 from __future__ import annotations

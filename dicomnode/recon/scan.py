@@ -30,7 +30,7 @@ BODY_PER_CM = 0.3
 LOSS_TO_TELL = 0.05
 """Dead-time loss of a view above which a warning is given; our own choice."""
 COUNTS_PER_SUBSET = 1e4
-"""Fewer bias OSEM (SPECT_NOTES section 7)."""
+"""Fewer bias OSEM: negative fluctuations are cut at zero. Our own choice of the limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +180,6 @@ def _few_counts(counts: Tensor, protocol: Protocol) -> Sequence[Finding]:
             measured=each,
             limit=COUNTS_PER_SUBSET,
             unit="counts",
-            source="our own choice, after SPECT_NOTES section 7",
+            source="our own choice",
         ),
     )

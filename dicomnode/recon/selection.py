@@ -19,7 +19,7 @@ from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan
 
 KEPT = 0.8
-"""Share of the counts that candidates are made from; SPECT_NOTES section 4."""
+"""Share of the counts that candidates are made from; our own choice: the fifth that judges costs little."""
 PRIOR_WEIGHTS: Mapping[str, tuple[float, ...]] = {
     "bsrem": (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
     "osl": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),

@@ -1,7 +1,7 @@
 """A network trained on simulated scans whose truth is known: the comparator, not a recommendation.
 
-It carries what its training scans looked like into every image (SPECT_NOTES section 4: best error, but a
-biased background and the worst small lesions; the held-out likelihood sees it).
+It carries what its training scans looked like into every image (see docs/reconstruction.md; the held-out
+likelihood tells where it goes wrong).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def test_one_gbq_of_90y_in_one_kilogram_gives_49_7_gray(make_uniform, make_sourc
     anatomy = make_uniform((10, 10, 10), (10.0, 10.0, 10.0))  # 1 L of water
     y90 = nuclide("Y-90")
     tia = make_source(anatomy, (slice(None),) * 3, 1.0 / y90.decay_per_s)  # 1000 MBq / 1000 mL / lambda
-    assert build("local").dose(tia, anatomy, y90).gy == pytest.approx(49.7, abs=0.1)  # SCIENCE 5
+    assert build("local").dose(tia, anatomy, y90).gy == pytest.approx(49.7, abs=0.1)
 
 
 def test_alpha_dose_is_kept_apart(make_uniform, make_source):

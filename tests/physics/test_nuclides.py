@@ -1,4 +1,4 @@
-"""Nuclides against SCIENCE and the emission table of the EGSnrc runs."""
+"""Nuclides against published mean energies and the emission table of the EGSnrc runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_mean_energies_are_those_that_egsnrc_sampled(name, electron_kev, photon_
 
 
 def test_one_gbq_of_90y_in_one_kilogram_gives_49_7_gray():
-    y90 = nuclide("Y-90")  # SCIENCE 5: A0 / lambda x Delta / mass
+    y90 = nuclide("Y-90")  # A0 / lambda x Delta / mass
     gray = 1e9 / y90.decay_per_s * y90.energy.electron_mev * 1.602176634e-13
     assert gray == pytest.approx(49.7, abs=0.1)
 

@@ -152,7 +152,7 @@ def test_dead_time_and_sensitivity_come_back_from_a_decaying_source():
 
 
 def test_decay_within_the_acquisition_is_exact():
-    # One view of 25 min of 177Lu: T l / (1 - e^-lT) = 1.0009 (SPECT_NOTES, section 5).
+    # One view of 25 min of 177Lu: T l / (1 - e^-lT) = 1.0009.
     assert 1 / mean_decay([0.0], [1500.0], LU177_S)[0] == pytest.approx(1.0009, abs=5e-5)
     assert mean_decay([3600.0], [1e-3], 3600.0)[0] == pytest.approx(0.5, rel=1e-6)
     views = mean_decay(np.arange(60) * 30.0, np.full(60, 30.0), 6 * 3600.0).mean()

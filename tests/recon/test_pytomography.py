@@ -25,7 +25,7 @@ from dicomnode.recon.scatter import ScatterSettings, estimate_scatter
 from tests.recon.synthetic_nema import NemaSet, nema_set
 
 GOLDEN = Path(__file__).with_name("pytomography_golden.npz")
-RESPONSE = Response(0.03162, 1.2485, 1.324)  # SPECT_NOTES: what PyTomography has for SY-ME at 208 keV
+RESPONSE = Response(0.03162, 1.2485, 1.324)  # what PyTomography has for SY-ME at 208 keV
 INTERPRETER = Path(
     os.environ.get("DICOMNODE_PYTOMOGRAPHY", Path(__file__).parents[2] / ".venv-oracle" / "bin" / "python")
 )

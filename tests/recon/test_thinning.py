@@ -73,7 +73,7 @@ def test_the_standard_error_of_a_score_is_its_scatter() -> None:
 
 
 def test_more_counts_are_worth_more_updates(model: ParallelHoleModel) -> None:
-    """As SPECT_NOTES: the held-out stop moves on with the counts. Ours: 5 times the counts and more."""
+    """The held-out stop moves on with the counts. Ours: 5 times the counts and more."""
     stops = []
     for level in (0.05, 1.0):
         choice = choose_stop(
