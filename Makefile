@@ -85,6 +85,7 @@ format: install
 # Ratios against named peers, measured in one run.
 bench: install
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
 # Tables of docs/recon-study.md: what is missing of its cases, then the page (some hours for all of it).
 recon-study: install
 	$(BIN)/python benchmarks/recon_study.py
@@ -94,11 +95,9 @@ recon-study: install
 recon-weights: install
 	$(BIN)/python benchmarks/recon_weights.py
 
-# Figures and tables of docs/comparing.md; half an hour. STUDY="--engine montecarlo" takes a real engine.
 # Figures and tables of docs/comparing.md; an hour or more. STUDY="--engine montecarlo" takes a real engine.
 compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study.py $(STUDY)
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache
-	rm -rf $(VENV) $(GATE_VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(GATE_VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -95,7 +95,8 @@ def instance_received(
     return made(
         "instance-received", codes.INSTANCES_TRANSFERRED, _RECEIPT_ACTION[receipt], parties, about,
         outcome=Outcome.MINOR if conflict else Outcome.SUCCESS, peer=peer.ae_title,
-        sentence="same SOP Instance UID, other bytes: both are kept, neither is used" if conflict else "",
+        sentence="same SOP Instance UID, other bytes: both are kept, what uses the first is held"
+        if conflict else "",
         detail={"receipt": receipt, "sha256": sha256, "size_bytes": size_bytes, "association": association},
     )  # fmt: skip
 

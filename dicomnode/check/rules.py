@@ -24,6 +24,17 @@ def administration_is_known(administration: Administration | None) -> Iterator[F
         )
 
 
+def conflicting_instance(sop_instance_uid: str) -> Finding:
+    """PS3.5 9: a UID names one object for ever, so that one of the two is wrong."""
+    return Finding(
+        "conflicting-instance",
+        Severity.HOLD,
+        "two different objects came under one SOP Instance UID; the first is used: find out which is "
+        "right, then release",
+        subject=sop_instance_uid,
+    )
+
+
 def administered_activity_is_plausible(
     administration: Administration, settings: CheckSettings
 ) -> Iterator[Finding]:

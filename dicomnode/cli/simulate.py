@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from dicomnode.cli.simulate_spect import spect
+
 
 @click.group()
 def simulate() -> None:
@@ -48,3 +50,6 @@ def patient(seed: int, out: Path, size: str, hours: tuple[float, ...], emission:
     files = write_dicom(made, scans, out / "dicom", emission=cast(Emission, emission))
     write_truth(made, out / "truth")
     click.echo(f"{len(files)} DICOM objects in {out / 'dicom'}, truth in {out / 'truth'}")
+
+
+simulate.add_command(spect)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import (
-    AdministrationRow,
     CycleRow,
     FindingRow,
     Instance,
@@ -34,13 +31,12 @@ from dicomnode.cycle.gather import CyclePlan, Gathering, TimePointPlan, gather
 from dicomnode.cycle.readiness import readiness
 from dicomnode.model import Administration, Finding, Severity
 from dicomnode.model.series import Role, SeriesSummary
+from dicomnode.node import administrations
 from dicomnode.node.identity import new_cycle_id, revision_id
-from dicomnode.node.intake import add_administration, summaries
+from dicomnode.node.intake import summaries
 from dicomnode.node.job import AdministrationJob, Job, SeriesFiles, TimePointJob
 from dicomnode.node.lifecycle import Happening, Instruction, State, advance
 
-RESTATED = ("header:", "config")
-"""Sources of rows that only repeat what image headers or the configuration say (afresh at every review)."""
 NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
 
@@ -77,8 +73,8 @@ def _gathered(
     """Everything the archive holds of a patient, grouped afresh."""
     series = summaries(session, patient_id)
     known = reconcile(
-        _told(session, patient_id, config, reports=False),
-        _told(session, patient_id, config, reports=True),
+        administrations.told(session, patient_id, config, reports=False),
+        administrations.told(session, patient_id, config, reports=True),
         from_objects(series),
         config.cycle,
     )
@@ -87,37 +83,6 @@ def _gathered(
         known,
         gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
     )
-
-
-def _told(session: Session, patient_id: str, config: Config, *, reports: bool) -> list[Administration]:
-    """Administrations that people and the configuration told, or those that objects reported."""
-    rows = session.scalars(
-        select(AdministrationRow).where(
-            AdministrationRow.patient_id == patient_id, AdministrationRow.withdrawn.is_(False)
-        )
-    )
-    told = [
-        Administration(
-            r.nuclide, r.activity_mbq, r.administered_at, r.radiopharmaceutical, r.residual_mbq, r.source
-        )
-        for r in rows
-        if r.source.startswith("person:") != reports and not r.source.startswith(RESTATED)
-    ]
-    if not reports:
-        zone = ZoneInfo(config.node.zone)
-        told += [
-            Administration(
-                a.nuclide,
-                a.activity_mbq,
-                a.at if a.at.tzinfo else a.at.replace(tzinfo=zone),
-                a.radiopharmaceutical,
-                a.residual_mbq,
-                "config",
-            )
-            for a in config.administration
-            if a.patient_id == patient_id
-        ]
-    return told
 
 
 def _row_of(session: Session, plan: CyclePlan, taken: set[str], here: str, now: datetime) -> CycleRow:
@@ -164,13 +129,7 @@ def _doubts(session: Session, plan: CyclePlan, config: Config) -> Iterable[Findi
                 Instance.sop_instance_uid.in_(uids[start : start + 500]), Instance.state == "CONFLICT"
             )
         ):
-            yield Finding(
-                "conflicting-instance",
-                Severity.HOLD,
-                "two different objects came under one SOP Instance UID; the first is used: find out which is "
-                "right, then release",
-                subject=uid,
-            )
+            yield rules.conflicting_instance(uid)
 
 
 def _concerns(finding: Finding, plan: CyclePlan) -> bool:
@@ -259,39 +218,7 @@ def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: s
         target.ct_series_uid = point.ct.series_uid if point.ct else ""
         target.structure_series_uids = json.dumps([s.series_uid for s in point.structures])
         session.add(target)
-    row.administration_id = _administration_row(session, plan, here, now)
-
-
-def _administration_row(session: Session, plan: CyclePlan, here: str, now: datetime) -> int | None:
-    """The row of the administration that a cycle goes by. What headers or the configuration say gets its
-    row here, so that it is on record and the course finds the patient's earlier cycles."""
-    told = plan.administration
-    if told is None:
-        return None
-    known = _row_that_tells(session, plan.patient_id, told)
-    if known is not None or told.source.startswith("person:"):
-        return known
-    if not told.source.startswith(RESTATED):  # a report would have its row
-        told = replace(told, source=f"header:{told.source}")
-    known = _row_that_tells(session, plan.patient_id, told)
-    if known is None:
-        add_administration(session, plan.patient_id, told, here, now)
-        session.flush()
-        known = _row_that_tells(session, plan.patient_id, told)
-    return known
-
-
-def _row_that_tells(session: Session, patient_id: str, told: Administration) -> int | None:
-    return session.scalars(
-        select(AdministrationRow.id).where(
-            AdministrationRow.patient_id == patient_id,
-            AdministrationRow.source == told.source,
-            AdministrationRow.nuclide == told.nuclide,
-            AdministrationRow.administered_at == told.at.astimezone(UTC),
-            AdministrationRow.activity_mbq == told.activity_mbq,
-            AdministrationRow.withdrawn.is_(False),
-        )
-    ).first()
+    row.administration_id = administrations.row_of(session, plan.patient_id, plan.administration, here, now)
 
 
 def _write_findings(session: Session, row: CycleRow, findings: Sequence[Finding], now: datetime) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,13 +17,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicomnode.archive.records import AdministrationRow, Instance, Series
+from dicomnode.archive.records import Instance, Series
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
 from dicomnode.cycle.gather import summarise
 from dicomnode.errors import Refused
 from dicomnode.model import Administration
 from dicomnode.model.series import InstanceHeader, Role, SeriesSummary
+from dicomnode.node import administrations
 
 HEADER = TypeAdapter(InstanceHeader)
 SUMMARY = TypeAdapter(SeriesSummary)
@@ -111,69 +112,7 @@ def _keep_administrations(session: Session, result: Parsed, here: str, now: date
     assert result.header is not None
     for told in result.administrations:
         told = replace(told, source=result.header.sop_instance_uid)
-        add_administration(session, result.header.patient_id, told, here, now)
-
-
-def add_administration(
-    session: Session, patient_id: str, told: Administration, who: str, now: datetime
-) -> AdministrationRow | None:
-    """Record an administration once per source; None where that source told it before."""
-    at = told.at.astimezone(UTC)
-    known = session.scalars(
-        select(AdministrationRow).where(
-            AdministrationRow.patient_id == patient_id,
-            AdministrationRow.source == told.source,
-            AdministrationRow.nuclide == told.nuclide,
-            AdministrationRow.administered_at == at,
-            AdministrationRow.activity_mbq == told.activity_mbq,
-            AdministrationRow.withdrawn.is_(False),
-        )
-    ).first()
-    if known is not None:
-        return None
-    row = AdministrationRow(
-        patient_id=patient_id,
-        nuclide=told.nuclide,
-        radiopharmaceutical=told.radiopharmaceutical,
-        activity_mbq=told.activity_mbq,
-        residual_mbq=told.residual_mbq,
-        administered_at=at,
-        source=told.source,
-        recorded_at=now,
-    )
-    session.add(row)
-    trail.append(
-        session,
-        events.administration_recorded(
-            who,
-            About(patient_id=patient_id),
-            nuclide=told.nuclide,
-            activity_mbq=told.activity_mbq,
-            at=at,
-            source=told.source,
-        ),
-    )
-    return row
-
-
-def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: str) -> None:
-    """What a person told before of the same day and nuclide no longer counts; the rows stay."""
-    for row in session.scalars(
-        select(AdministrationRow).where(
-            AdministrationRow.patient_id == patient_id,
-            AdministrationRow.nuclide == told.nuclide,
-            AdministrationRow.source.startswith("person:"),
-            AdministrationRow.withdrawn.is_(False),
-        )
-    ):
-        if abs((row.administered_at - told.at).total_seconds()) < 12 * 3600:
-            row.withdrawn = True
-            trail.append(
-                session,
-                events.administration_withdrawn(
-                    who, About(patient_id=patient_id), because="told again", administration_id=row.id
-                ),
-            )
+        administrations.record(session, result.header.patient_id, told, here, now)
 
 
 def _refresh(session: Session, series_uid: str) -> str:

@@ -28,7 +28,7 @@ class Happening(StrEnum):
     """Instances, structures or an administration came that the last revision has not seen."""
     COMPLETE = "COMPLETE"
     DOUBT = "DOUBT"
-    """A rule holds it before or after the computation."""
+    """A rule holds it before or after the computation, or a conflicting object came before it left."""
     STARTED = "STARTED"
     PASSED = "PASSED"
     """Computed, and every rule lets it go."""
@@ -61,6 +61,7 @@ TABLE: dict[tuple[State, Happening], tuple[State, tuple[Instruction, ...]]] = {
     (S.COLLECTING, H.PERSON_HOLDS): (S.HELD, ()),
     (S.READY, H.STARTED): (S.COMPUTING, ()),
     (S.READY, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.READY, H.DOUBT): (S.HELD, (Do.ALERT,)),
     (S.READY, H.PERSON_HOLDS): (S.HELD, ()),
     (S.COMPUTING, H.PASSED): (S.CHECKED, ()),
     (S.COMPUTING, H.DOUBT): (S.HELD, (Do.ALERT,)),
@@ -70,9 +71,11 @@ TABLE: dict[tuple[State, Happening], tuple[State, tuple[Instruction, ...]]] = {
     (S.COMPUTING, H.PERSON_HOLDS): (S.HELD, ()),
     (S.CHECKED, H.QUEUED): (S.RELEASED, (Do.QUEUE_DELIVERIES,)),
     (S.CHECKED, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.CHECKED, H.DOUBT): (S.HELD, (Do.ALERT,)),
     (S.CHECKED, H.PERSON_HOLDS): (S.HELD, ()),
     (S.RELEASED, H.ALL_DELIVERED): (S.DELIVERED, ()),
     (S.RELEASED, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.RELEASED, H.DOUBT): (S.HELD, (Do.WITHDRAW_DELIVERIES, Do.ALERT)),
     (S.RELEASED, H.PERSON_HOLDS): (S.HELD, (Do.WITHDRAW_DELIVERIES,)),
     (S.DELIVERED, H.DATA_CHANGED): (S.COLLECTING, ()),
     (S.DELIVERED, H.PERSON_HOLDS): (S.HELD, ()),

@@ -12,11 +12,10 @@ from dicomnode.archive.records import Delivery
 from dicomnode.audit import events, trail
 from dicomnode.errors import Refused
 from dicomnode.model import Administration
-from dicomnode.node import revisions
+from dicomnode.node import administrations, revisions
 from dicomnode.node.cycles import about, current_revision
 from dicomnode.node.facts import find_cycle
 from dicomnode.node.house import House
-from dicomnode.node.intake import add_administration, withdraw_told_before
 from dicomnode.node.lifecycle import NoSuchStep
 from dicomnode.physics.nuclides import nuclide as known_nuclide
 
@@ -44,8 +43,8 @@ def administer(
         known_nuclide(nuclide).name, activity_mbq, when, radiopharmaceutical, residual_mbq, f"person:{by}"
     )
     with house.database.write() as session:
-        withdraw_told_before(session, patient_id, told, by)
-        add_administration(session, patient_id, told, by, now)
+        administrations.withdraw_told_before(session, patient_id, told, by)
+        administrations.record(session, patient_id, told, by, now)
 
 
 def release(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:

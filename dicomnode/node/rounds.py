@@ -22,7 +22,7 @@ from dicomnode.archive.records import AdministrationRow, CycleRow
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
-from dicomnode.node import intake, revisions
+from dicomnode.node import conflicts, intake, revisions
 from dicomnode.node.cycles import change, review
 from dicomnode.node.house import House
 from dicomnode.node.housekeeping import Housekeeping
@@ -58,6 +58,7 @@ class Rounds:
         self.house, self.workers = house, workers
         self.look_again: dict[str, datetime] = {}
         self.last_administration = -1
+        self.last_conflict = -1
         self.housekeeping = Housekeeping(house)
 
     def serve(self, stop: threading.Event) -> None:
@@ -80,6 +81,7 @@ class Rounds:
         self._take_up_abandoned(now)
         self._parse()
         self._review(now)
+        self._stop_what_met_a_conflict(now)
         self._start_computations(now)
         with self.house.database.write() as session:
             revisions.settle_deliveries(session, self.house.config, now)
@@ -204,6 +206,14 @@ class Rounds:
             del self.look_again[patient]
             if again is not None:
                 self.look_again[patient] = again
+
+    def _stop_what_met_a_conflict(self, now: datetime) -> None:
+        with self.house.database.read() as session:
+            newest = conflicts.newest(session)
+        if newest != self.last_conflict:
+            with self.house.database.write() as session:
+                conflicts.stop_cycles(session, self.last_conflict, self.house.config, now)
+            self.last_conflict = newest
 
     def _start_computations(self, now: datetime) -> None:
         if time.monotonic() < self.compute_from:

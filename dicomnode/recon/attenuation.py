@@ -79,7 +79,7 @@ def effective_kev(kvp: float) -> float:
 
     A straight line of our own through the slopes that PyTomography 3.4 lists (data/ct_table.csv) for Siemens
     Symbia at 80, 110 and 130 kVp and GE Optima CT540 at 80, 100, 120 and 140 kVp; within 2.5 keV, which is
-    3 % of the slope in bone and nothing in water. Raises OutOfDomain.
+    4 % of the slope in bone and nothing in water. Raises OutOfDomain.
     """
     if not KVP[0] <= kvp <= KVP[1]:
         raise OutOfDomain("tube voltage", kvp, "kV", f"{KVP[0]:g} to {KVP[1]:g} kV")

@@ -23,7 +23,7 @@ Float64 = npt.NDArray[np.float64]
 # Frequencies at which the fit is made, and the largest error of a fitted Gaussian, relative to its peak.
 FREQUENCIES = 160
 PEAK_TOLERANCE = 5e-5
-MOST_NODES = 24
+MOST_NODES = 48
 
 
 @dataclass(frozen=True, eq=False)

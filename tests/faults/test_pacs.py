@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import time
 from typing import Any
@@ -143,3 +144,34 @@ def test_a_person_holds_and_releases_while_objects_leave(
     assert len(facts["revisions"]) == 1
     assert {len(contents) for contents in pacs.kept().values()} == {1}
     assert len(pacs.kept()) == 2
+
+
+def test_an_object_that_contradicts_one_in_use_stops_what_has_not_left(
+    new_stand: Any, new_pacs: Any, stands: Any, tiny: Any
+) -> None:
+    port = stands.free_port()  # nobody listens: the result waits in the outbox
+    stand = new_stand(stands.peer("pacs", port, ["rtdose"]))
+    honest = tiny.Tiny("a").cycle()
+    stand.send(honest)
+    stand.wait("RELEASED")
+    cycle = stand.cycles()[0]["id"]
+    forged = copy.deepcopy(honest[0])
+    forged.SeriesDescription = "tampered"
+    assert stand.send([forged]) == [0]
+    facts = stand.wait("HELD")
+    assert "two different objects came under one SOP Instance UID" in facts["cycle"]["reasons"][0]
+    pacs = new_pacs(port=port)
+    time.sleep(2.0)
+    assert pacs.got() == [], "nothing of a doubted cycle leaves"
+
+    released = stand.run("release", cycle, "--by", "AB", "--because", "the first is right")
+    assert released.returncode == 0, released.stderr
+    facts = stand.wait("DELIVERED")
+    assert len(facts["revisions"]) == 1
+    assert len(pacs.kept()) == 1
+
+    other = copy.deepcopy(honest[1])
+    other.SeriesDescription = "tampered"
+    assert stand.send([other]) == [0]
+    wait_until(lambda: any("after the delivery" in f["sentence"] for f in stand.facts()["findings"]))
+    assert stand.cycles()[0]["state"] == "DELIVERED"

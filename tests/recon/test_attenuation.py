@@ -44,7 +44,7 @@ def test_bone_agrees_with_the_vendors_slopes(at: tuple[int, int], slope: float) 
     energy, kvp = at
     hu, bone = hu_curve(float(energy), float(kvp))[-1]
     ours = (bone - float(per_cm_of_hu(0.0, energy, kvp))) / hu
-    assert ours == pytest.approx(slope, rel=0.06)
+    assert ours == pytest.approx(slope, rel=0.045)
 
 
 def test_soft_tissue_has_its_own_coefficient_not_that_of_a_mixture_of_water_and_bone() -> None:

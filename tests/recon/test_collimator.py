@@ -52,14 +52,14 @@ def test_an_impossible_response_is_refused() -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(low=st.floats(0.8, 5.0), ratio=st.floats(1.0, 20.0))
+@given(low=st.floats(0.8, 5.0), ratio=st.floats(1.0, 40.0))
 def test_every_gaussian_of_the_range_is_made_within_the_tolerance(low: float, ratio: float) -> None:
     basis = blur_basis(low, low * ratio)
     sigma = np.geomspace(low, low * ratio, 257)
     assert basis.peak_error(sigma) <= 1.5 * PEAK_TOLERANCE
     weights = basis.weights(sigma)
     assert weights.sum(axis=0) == pytest.approx(1.0, abs=1e-12)
-    assert np.abs(weights).max() < 1.5
+    assert np.abs(weights).max() < 10.0
 
 
 def test_a_blur_matrix_keeps_counts_inside_and_loses_them_over_the_edge() -> None:

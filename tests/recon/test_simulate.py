@@ -147,3 +147,30 @@ def test_a_simulated_scan_reconstructs_to_its_total_though_the_model_is_another(
     assert recoveries[0] == pytest.approx(0.7, abs=0.1)
     assert recoveries[1] == pytest.approx(0.8, abs=0.1)
     assert recoveries[2] == pytest.approx(1.0, abs=0.04)
+
+
+@pytest.mark.long
+def test_a_simulated_patient_reconstructs_to_its_organs() -> None:
+    """Found: total of the inner slices within 0.2 %, recovery of liver 0.97, spleen 0.95, kidneys 0.88 to
+    0.92, lesions of 23 and 9 mL 0.87 and 0.82."""
+    from dicomnode.simulation.patient import make_patient
+
+    patient = make_patient(3, size="small")
+    activity = ActivityMap(patient.grid, patient.concentration(patient.activity_mbq(24.0)) * np.float32(1e6))
+    phantom = from_maps(activity, patient.ct, patient.regions.masks, 0.05)
+    settings = ScanSettings(bins=96, rows=80, seconds_per_view=20.0)
+    scan = simulate_scan(phantom, ME, settings, seed=1, started_at=AT)
+    measured = scan.projections
+    mu = attenuation_map(scan.ct, measured.grid, 208.4, 120.0).per_cm
+    model = ParallelHoleModel(Geometry.of(measured), ME.response(208.4), mu)
+    counts = torch.from_numpy(measured.counts[0].astype(np.float32))
+    scatter = torch.from_numpy(estimate_scatter(measured, ScatterSettings()).counts)
+    mbq = osem(model, counts, scatter, subsets=10, iterations=6).numpy() / scan.counts_per_mbq
+    truth = scan.truth.activity.bq_per_ml * (measured.grid.voxel_ml / 1e6)
+    # the patient goes on beyond both ends of the detector, whose last rows see less of it
+    assert mbq[8:-8].sum() == pytest.approx(truth[8:-8].sum(), rel=0.01)
+    expected = {"liver": 0.97, "spleen": 0.95, "kidney left": 0.92, "kidney right": 0.88,
+                "lesion liver": 0.87, "lesion bone": 0.82}  # fmt: skip
+    for name, recovery in expected.items():
+        share = scan.truth.shares[name]
+        assert (mbq * share).sum() / (truth * share).sum() == pytest.approx(recovery, abs=0.03)

@@ -1,0 +1,92 @@
+"""A different object under a known SOP Instance UID, come after the cycle that uses it was complete.
+
+While a cycle collects, ``cycles.review`` sees it. Later it must not wait for the next review: what has not
+left the house stays here until a person says which object is right.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from dicomnode.archive import outbox
+from dicomnode.archive.records import CycleRow, FindingRow, Instance, TimePointRow
+from dicomnode.audit import codes, events, trail
+from dicomnode.check import rules
+from dicomnode.config import Config
+from dicomnode.model import Finding, Severity
+from dicomnode.node.cycles import change, current_revision, finding_row
+from dicomnode.node.lifecycle import Happening, Instruction, State
+
+
+def newest(session: Session) -> int:
+    """Row of the latest conflicting object, 0 where there is none."""
+    return session.scalar(select(func.max(Instance.id)).where(Instance.state == "CONFLICT")) or 0
+
+
+def stop_cycles(session: Session, after: int, config: Config, now: datetime) -> None:
+    """Hold the cycles whose objects have met a different one in a row beyond ``after``; once per object.
+
+    A cycle that was delivered keeps its state: nothing can be stopped any more, an alert tells of it.
+    """
+    first, second = aliased(Instance), aliased(Instance)
+    met = (
+        select(first.sop_instance_uid, first.series_instance_uid)
+        .join(second, second.sop_instance_uid == first.sop_instance_uid)
+        .where(second.state == "CONFLICT", second.id > after, first.state == "INDEXED")
+        .distinct()
+    )
+    for uid, series_uid in session.execute(met).tuples().all():
+        for row in _cycles_that_use(session, series_uid):
+            if State(row.state) is not State.COLLECTING and not _is_known(session, row, uid):
+                _stop(session, row, rules.conflicting_instance(uid), config, now)
+
+
+def _cycles_that_use(session: Session, series_uid: str) -> list[CycleRow]:
+    uses = select(TimePointRow.cycle_id).where(
+        or_(
+            TimePointRow.emission_series_uid == series_uid,
+            TimePointRow.ct_series_uid == series_uid,
+            TimePointRow.structure_series_uids.contains(f'"{series_uid}"'),
+        )
+    )
+    return list(session.scalars(select(CycleRow).where(CycleRow.id.in_(uses))))
+
+
+def _is_known(session: Session, row: CycleRow, uid: str) -> bool:
+    rule = rules.conflicting_instance(uid).rule
+    if [rule, uid] in json.loads(row.accepted):
+        return True
+    told = select(FindingRow.id).where(
+        FindingRow.cycle_id == row.id, FindingRow.rule == rule, FindingRow.subject == uid
+    )
+    return session.scalars(told).first() is not None
+
+
+def _stop(session: Session, row: CycleRow, found: Finding, config: Config, now: datetime) -> None:
+    late = State(row.state) is State.DELIVERED
+    if late:
+        found = Finding(
+            found.rule, Severity.WARNING, f"after the delivery {found.sentence}", subject=found.subject
+        )
+    session.add(finding_row(found, row.id, "", now))
+    if late:
+        _tell(session, row, found, config)
+        return
+    reasons = [*json.loads(row.reasons), found.sentence] if row.state == State.HELD else [found.sentence]
+    instructions = change(session, row, Happening.DOUBT, reasons, config.node.name, now)
+    revision = current_revision(session, row.id)
+    if Instruction.WITHDRAW_DELIVERIES in instructions and revision is not None:
+        outbox.withdraw(session, revision.id, found.sentence, now)
+        revision.state = "HELD"
+
+
+def _tell(session: Session, row: CycleRow, found: Finding, config: Config) -> None:
+    detail = {"cycle_id": row.id, "sop_instance_uid": found.subject}
+    told = events.security_alert(
+        config.node.name, sentence=found.sentence, alert=codes.SOFTWARE_CONFIGURATION, detail=detail
+    )
+    trail.append(session, told)
