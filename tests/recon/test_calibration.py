@@ -8,7 +8,7 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -132,6 +132,7 @@ def test_window_edges_may_differ_by_half_a_kev():
         choose([record(windows_kev=far)], scan(), Protocol(), "siemens-me")
 
 
+@settings(deadline=None)
 @given(true=st.floats(1.0, 9.9e5), dead_time_us=st.floats(0.01, 1.0))
 def test_dead_time_correction_undoes_the_paralysable_model(true, dead_time_us):
     observed = true * exp(-true * dead_time_us * 1e-6)
