@@ -46,7 +46,7 @@ EXPECTED = {
     "nm_vendors/mediso_nucline_static": PLANAR,
     "nm_vendors/siemens_encore2_static": PLANAR,
     "nm_vendors/siemens_ip2": PLANAR,
-    "nm_vendors/siemens_encore2_tomo": "unused: raw projections; reconstruct first",
+    "nm_vendors/siemens_encore2_tomo": "unused: raw projections, which this node does not reconstruct",
     "nm_vendors/siemens_encore2_wholebody": "unused: a planar whole-body image holds no volume",
     "rt_objects": NO_PARTNER,
     "rt_objects/enhanced_ct/CT0012.not_fragmented_bot_jpeg_ls": "no context: transfer syntax JPEG-LS",
@@ -62,7 +62,7 @@ EXPECTED = {
     "spect_raw/nm_samples/mediso": NO_PATIENT,
     "spect_raw/nm_samples/siemens_spect_stored_as_PT": f"used; cycle HELD: {NO_CT}",
     "spect_raw/synthetic_nema_lu177/CT": NO_PARTNER,
-    "spect_raw/synthetic_nema_lu177/nm_tomo": "unused: raw projections; reconstruct first",
+    "spect_raw/synthetic_nema_lu177/nm_tomo": "unused: raw projections, which this node does not reconstruct",
 }
 ARCHIVES = (
     "pet_raw_sts/STS_001",

@@ -87,7 +87,7 @@ def test_a_full_disk_is_answered_a700_and_recovers(serve, ct, send, small_disk):
 
 def test_left_overs_of_a_crash_are_swept_at_the_start(serve, raw, tmp_path):
     root = tmp_path / "node"
-    server = serve(root)
+    server = serve(root, stall_timeout_s=60.0, idle_timeout_s=60.0)  # the neighbour may start slowly
     peer = raw(server.port)
     peer.associate()
     peer.socket.sendall(peer.pdata(peer.store_command(UID), 3) + peer.pdata(bytes(50_000), 0))
