@@ -12,6 +12,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
+from dicomnode.dicom.dataset import PARSE_FAULTS
 from dicomnode.simulation.objects import uid
 
 NEEDED = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
@@ -25,7 +26,7 @@ def identity(path: Path) -> tuple[str, str, str]:
         try:
             ds = dcmread(path, force=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "Modality"])
             return tuple(str(ds.get(k, "") or "") for k in ("SOPClassUID", "SOPInstanceUID", "Modality"))  # type: ignore[return-value]
-        except Exception:
+        except PARSE_FAULTS:
             return "", "", ""
 
 

@@ -11,7 +11,6 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from dicomnode.node.house import House
 from dicomnode.node.housekeeping import Housekeeping
 from dicomnode.node.job import Job
 from dicomnode.node.lifecycle import Happening, State
-from dicomnode.node.workers import Ended, Workers
+from dicomnode.node.workers import Batch, Ended, Workers
 
 log = logging.getLogger(__name__)
 
@@ -126,20 +125,21 @@ class Rounds:
                     revisions.interrupted(session, row, why, self.house.config, now, counted=False)
 
     def _parse(self) -> None:
-        busy = [i for batch in self.workers.under_way("parse") for i in _ids(batch)]
-        room = 2 * self.house.config.work.workers - len(self.workers.under_way("parse"))
+        batches = [b for b in self.workers.under_way("parse") if not isinstance(b, Job)]
+        busy = [i for batch in batches for i, _ in batch]
+        room = 2 * self.house.config.work.workers - len(batches)
         if room <= 0:
             return
         with self.house.database.read() as session:
             found = intake.unparsed(session, BATCH * room, busy)
         for start in range(0, len(found), BATCH):
-            self._submit_parse(found[start : start + BATCH])
+            self._submit_parse(tuple(found[start : start + BATCH]))
 
-    def _submit_parse(self, batch: Sequence[tuple[int, str]]) -> None:
+    def _submit_parse(self, batch: Batch) -> None:
         files = [(i, self.house.store.path(digest)) for i, digest in batch]
         config = self.house.config
         self.workers.submit(
-            "parse", tuple(batch), config.work.parse_timeout_s, intake.parse, files, config.node.zone
+            "parse", batch, config.work.parse_timeout_s, intake.parse, files, config.node.zone
         )
 
     def _take(self, ended: Ended, now: datetime) -> None:
@@ -149,14 +149,15 @@ class Rounds:
             self._take_computed(ended, now)
 
     def _take_parsed(self, ended: Ended, now: datetime) -> None:
-        batch = [(i, d) for i, d in ended.what]  # type: ignore[attr-defined]
+        batch = ended.what
+        assert not isinstance(batch, Job)
         if not ended.error:
             with self.house.database.write() as session:
                 for patient in intake.record(session, ended.value, self.house.config.node.name, now):
                     self.look_again[patient] = now
         elif len(batch) > 1:  # find the one that does it
             for one in batch:
-                self._submit_parse([one])
+                self._submit_parse((one,))
         elif ended.died and batch[0][0] not in self.parsed_alone:  # its worker may have been killed
             self.parsed_alone.add(batch[0][0])
             self._submit_parse(batch)
@@ -240,7 +241,3 @@ class Rounds:
                     self.house.config,
                     self.house.store.root,
                 )
-
-
-def _ids(batch: object) -> list[int]:
-    return [i for i, _ in batch]  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.config import WorkSettings
+from dicomnode.node.job import Job
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 LONGEST_WITHOUT_WORKERS_S = 60.0
 """A nanny brings a worker back within seconds; after this the role itself is started afresh."""
+
+
+Batch = tuple[tuple[int, str], ...]
+"""Instances to parse: (row, digest of the file)."""
 
 
 class WorkersLost(RuntimeError):
@@ -35,7 +40,7 @@ class Order:
     """One piece of work that waits for a worker."""
 
     kind: str
-    what: object
+    what: Job | Batch
     limit_s: float
     function: Callable[..., Any]
     arguments: tuple[object, ...]
@@ -46,7 +51,7 @@ class Task:
     """One piece of work under way."""
 
     future: Future
-    what: object
+    what: Job | Batch
     deadline: float
     kind: str
 
@@ -56,7 +61,7 @@ class Ended:
     """One piece of work that has ended: a value, or why there is none. ``died`` where the worker was
     lost or had to be ended, as against an error that the work itself raised."""
 
-    what: object
+    what: Job | Batch
     kind: str
     value: Any = None
     error: str = ""
@@ -96,14 +101,14 @@ class Workers:
         self._seen_at = time.monotonic()
 
     def submit(
-        self, kind: str, what: object, limit_s: float, function: Callable[..., Any], *arguments: object
+        self, kind: str, what: Job | Batch, limit_s: float, function: Callable[..., Any], *arguments: object
     ) -> None:
         """Have ``function`` run in a worker; ``what`` comes back with its end. ``limit_s`` counts from its
         start."""
         self._waiting.append(Order(kind, what, limit_s, function, arguments))
         self._start()
 
-    def under_way(self, kind: str) -> list[object]:
+    def under_way(self, kind: str) -> list[Job | Batch]:
         """What is being worked on, or waits for a worker."""
         started = [t.what for t in self._tasks if t.kind == kind]
         return started + [o.what for o in self._waiting if o.kind == kind]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import struct
 import threading
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,6 +12,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, build_role
 from pynetdicom.dsutils import decode, encode
 
+from dicomnode.dicom.dataset import PARSE_FAULTS
 from dicomnode.errors import DicomnodeError
 from dicomnode.receive.acceptance import (
     IMPLICIT_LE,
@@ -34,20 +34,6 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 
 _MAX_WAITING_REPORTS = 16
 _TIMEOUT_S = 30.0
-
-# What pydicom raises, at once or on touching a value, for bytes that are not a data set.
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    EOFError,
-    RecursionError,
-    struct.error,
-    OSError,
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +65,7 @@ def read_request(encoded: bytes, transfer_syntax: str) -> CommitmentRequest | No
             (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
             for item in information.ReferencedSOPSequence
         )
-    except _UNREADABLE:
+    except PARSE_FAULTS:
         return None
     usable = is_uid(transaction) and references and all(is_uid(uid) for pair in references for uid in pair)
     return CommitmentRequest(transaction, references) if usable else None

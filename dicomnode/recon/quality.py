@@ -115,21 +115,24 @@ def _arcs(projections: Projections) -> list[npt.NDArray[np.intp]]:
     return np.split(np.arange(len(projections.started_s)), begins)
 
 
+def _largest(off: Float64, sigma: Float64, views: npt.NDArray[np.intp]) -> tuple[float, int]:
+    """The largest deviation beyond its noise (0 where there is none) and the number of its view."""
+    certain = np.where(np.abs(off) > SIGMAS * sigma, off, 0.0)
+    k = int(np.abs(certain).argmax())
+    return float(certain[k]), int(views[k]) + 1
+
+
 def _view_counts(
     counts: Float64, arcs: list[npt.NDArray[np.intp]], limits: AcquisitionLimits, uid: str
 ) -> Finding | None:
     """The view whose counts are farthest off the mean of its two neighbours."""
-    worst, where = 0.0, 0
+    found = []
     for arc in arcs:
-        if len(arc) < 3:
-            continue
-        middle = (counts[arc[:-2]] + counts[arc[2:]]) / 2
-        off = counts[arc[1:-1]] / np.maximum(middle, 1.0) - 1
-        noise = SIGMAS * np.sqrt(1.5 / np.maximum(middle, 1.0))
-        certain = np.where(np.abs(off) > noise, off, 0.0)
-        k = int(np.abs(certain).argmax())
-        if abs(certain[k]) > abs(worst):
-            worst, where = float(certain[k]), int(arc[k + 1]) + 1
+        if len(arc) >= 3:
+            middle = (counts[arc[:-2]] + counts[arc[2:]]) / 2
+            off = counts[arc[1:-1]] / np.maximum(middle, 1.0) - 1
+            found.append(_largest(off, np.sqrt(1.5 / np.maximum(middle, 1.0)), arc[1:]))
+    worst, where = max(found, key=lambda one: abs(one[0]), default=(0.0, 0))
     if abs(worst) <= limits.view_counts:
         return None
     severity = Severity.HOLD if abs(worst) > 4 * limits.view_counts else Severity.WARNING
@@ -148,18 +151,15 @@ def _jump(
     total = np.maximum(profiles.sum(axis=1), 1.0)
     centre = profiles @ bins / total
     variance = np.maximum(profiles @ bins**2 / total - centre**2, 0.0) / total
-    worst, where = 0.0, 0
+    found = []
     for arc in arcs:
-        if len(arc) < 4:
-            continue
-        step = np.diff(centre[arc])
-        off = step[1:-1] - (step[:-2] + step[2:]) / 2
-        noise = SIGMAS * np.sqrt(10 / 4 * (variance[arc[1:-2]] + variance[arc[2:-1]]))
-        certain = np.where(np.abs(off) > noise, off, 0.0)
-        k = int(np.abs(certain).argmax())
-        # a jump shows in three second differences, as itself and as half of it with the other sign
-        if abs(certain[k]) > abs(worst):
-            worst, where = float(certain[k]), int(arc[k + 1]) + 1
+        if len(arc) >= 4:
+            step = np.diff(centre[arc])
+            # a jump shows in three of them, as itself and as half of it with the other sign
+            off = step[1:-1] - (step[:-2] + step[2:]) / 2
+            sigma = np.sqrt(10 / 4 * (variance[arc[1:-2]] + variance[arc[2:-1]]))
+            found.append(_largest(off, sigma, arc[1:]))
+    worst, where = max(found, key=lambda one: abs(one[0]), default=(0.0, 0))
     if abs(worst) <= limits.jump_pixels:
         return None
     severity = Severity.HOLD if abs(worst) > 2 * limits.jump_pixels else Severity.WARNING

@@ -7,7 +7,7 @@ off by a few millimetres. An image that is reconstructed with its own forward mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -132,8 +132,8 @@ def simulate_scan(
     projections = _projections(
         counts, windows, geometry, grid, settings, collimator, nuclide, started_at, seed
     )
-    off = tuple(float(a + b) for a, b in zip(phantom.grid.origin_mm, settings.ct_off_mm, strict=True))
-    placed = Grid(phantom.grid.shape_zyx, phantom.grid.spacing_mm, off, phantom.grid.direction)  # type: ignore[arg-type]
+    (x, y, z), (dx, dy, dz) = phantom.grid.origin_mm, settings.ct_off_mm
+    placed = replace(phantom.grid, origin_mm=(x + dx, y + dy, z + dz))
     return Scan(projections, HuMap(placed, phantom.ct.hu), truth, expected.astype(np.float32),
                 scatter[0].astype(np.float32), per_mbq)  # fmt: skip
 

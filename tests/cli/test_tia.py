@@ -12,9 +12,8 @@ from click.testing import CliRunner
 from dicomnode.cli import VERBS, cli
 from dicomnode.dicom.files import read_activity, read_labels, read_tia, write_volume
 from dicomnode.model import Grid, RegisteredTimePoint
+from dicomnode.physics import nuclides
 from dicomnode.tia import TiaSettings, integrate_points
-
-nuclides = pytest.importorskip("dicomnode.physics.nuclides")
 
 HOURS = (4.0, 24.0, 96.0)
 GRID = Grid((4, 5, 6), (4.42, 4.42, 4.42), (-7.0, 3.0, 11.0))

@@ -44,7 +44,8 @@ def points(mass, spacing):
 
 
 def test_exact_w1_equals_the_network_simplex_of_pot(coarse) -> None:
-    ot = pytest.importorskip("ot")
+    import ot
+
     h = (coarse.spacing_mm,) * 3
     for name, p, q in faults(coarse):
         cost = cdist(points(p, h), points(q, h))  # ot.dist leaves 3e-7 between equal points
@@ -138,7 +139,8 @@ def test_unbalanced_transport_sees_a_scale_that_normalised_distances_do_not(phan
 
 
 def test_sinkhorn_equals_pot_where_both_have_converged(coarse) -> None:
-    ot = pytest.importorskip("ot")
+    import ot
+
     h, blur = (coarse.spacing_mm,) * 3, 14.0
     _, p, q = next(faults(coarse))
     p, q = p + 1e-6, q + 1e-6

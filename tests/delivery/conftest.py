@@ -404,7 +404,6 @@ def postgres_url(program, tmp_path_factory):
     with running([str(Path(binary).with_name("postgres")), "-D", str(data), *settings], cwd="/", **become):
         wait_until(lambda: (data / ".s.PGSQL.5432").exists(), 20, "PostgreSQL")
         url = f"postgresql+psycopg://test@/postgres?host={data}"
-        pytest.importorskip("psycopg")
         yield url
 
 
@@ -524,7 +523,7 @@ def stalling_proxy():
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     """Makes certificates signed by one authority of the tests' own."""
-    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

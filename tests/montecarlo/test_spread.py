@@ -16,7 +16,8 @@ def quiet(_fraction, _what):
 
 @pytest.fixture
 def address(tmp_path):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
         local_directory=str(tmp_path),
@@ -34,7 +35,8 @@ def test_two_workers_give_the_bytes_of_one_machine(cube, address):
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch):
-    dask = pytest.importorskip("dask")
+    import dask
+
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(EngineUnavailable, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"),
