@@ -343,6 +343,14 @@ def pending(session: Session) -> dict[str, dict[str, int]]:
     return counts
 
 
+def is_waiting(session: Session, revision_id: str) -> bool:
+    """True where something of a revision is queued, or on its way."""
+    waiting = select(Delivery.id).where(
+        Delivery.revision_id == revision_id, Delivery.state.in_((QUEUED, SENDING))
+    )
+    return session.scalars(waiting).first() is not None
+
+
 def is_delivered(session: Session, revision_id: str, peers_with_commitment: Collection[str] = ()) -> bool:
     """True where a revision has deliveries and every one was taken (and committed, where that is asked)."""
     rows = session.execute(

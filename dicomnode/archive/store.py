@@ -95,7 +95,7 @@ class Store:
 
     def path(self, digest: str) -> Path:
         """Where the object lies. Raises ``Refused`` where it is not in the store."""
-        target = self._name(digest)
+        target = self.place(digest)
         if not target.is_file():
             raise Refused(
                 "the store holds no object with this digest",
@@ -107,11 +107,11 @@ class Store:
 
     def holds(self, digest: str) -> bool:
         """Whether the object is there (its bytes are not read; see ``verify``)."""
-        return self._name(digest).is_file()
+        return self.place(digest).is_file()
 
     def verify(self, digest: str) -> bool:
         """Whether the object is there and its bytes still have this digest."""
-        target = self._name(digest)
+        target = self.place(digest)
         if not target.is_file():
             return False
         with target.open("rb") as stream:
@@ -122,7 +122,7 @@ class Store:
 
         It is looked at again after it was set aside, so that a copy adopted meanwhile stays.
         """
-        target, aside = self._name(digest), self.incoming / f"discard-{digest}"
+        target, aside = self.place(digest), self.incoming / f"discard-{digest}"
         try:
             if target.stat().st_mtime >= written_before:
                 return False
@@ -154,7 +154,8 @@ class Store:
                 removed += 1
         return removed
 
-    def _name(self, digest: str) -> Path:
+    def place(self, digest: str) -> Path:
+        """Where the object lies if it is there. Raises ``Inconsistent`` for what is no digest."""
         if not _DIGEST.fullmatch(digest):
             raise Inconsistent(
                 "not a SHA-256 digest in lower-case hexadecimal", attribute="sha256", value=digest[:80]
@@ -162,7 +163,7 @@ class Store:
         return self.objects / digest[:2] / digest
 
     def _settle(self, temporary: Path, digest: str) -> None:
-        target = self._name(digest)
+        target = self.place(digest)
         if not target.parent.is_dir():
             target.parent.mkdir(mode=0o700, exist_ok=True)
             _sync_folder(self.objects)

@@ -12,14 +12,13 @@ from datetime import datetime
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from dicomnode.archive import outbox
 from dicomnode.archive.records import CycleRow, FindingRow, Instance, TimePointRow
 from dicomnode.audit import codes, events, trail
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.model import Finding, Severity
-from dicomnode.node.cycles import change, current_revision, finding_row
-from dicomnode.node.lifecycle import Happening, Instruction, State
+from dicomnode.node.cycles import change, finding_row
+from dicomnode.node.lifecycle import Happening, State
 
 
 def newest(session: Session) -> int:
@@ -39,7 +38,7 @@ def stop_cycles(session: Session, after: int, config: Config, now: datetime) -> 
         .where(second.state == "CONFLICT", second.id > after, first.state == "INDEXED")
         .distinct()
     )
-    for uid, series_uid in session.execute(met).tuples().all():
+    for uid, series_uid in session.execute(met).all():
         for row in _cycles_that_use(session, series_uid):
             if State(row.state) is not State.COLLECTING and not _is_known(session, row, uid):
                 _stop(session, row, rules.conflicting_instance(uid), config, now)
@@ -77,11 +76,7 @@ def _stop(session: Session, row: CycleRow, found: Finding, config: Config, now: 
         _tell(session, row, found, config)
         return
     reasons = [*json.loads(row.reasons), found.sentence] if row.state == State.HELD else [found.sentence]
-    instructions = change(session, row, Happening.DOUBT, reasons, config.node.name, now)
-    revision = current_revision(session, row.id)
-    if Instruction.WITHDRAW_DELIVERIES in instructions and revision is not None:
-        outbox.withdraw(session, revision.id, found.sentence, now)
-        revision.state = "HELD"
+    change(session, row, Happening.DOUBT, reasons, config.node.name, now)
 
 
 def _tell(session: Session, row: CycleRow, found: Finding, config: Config) -> None:

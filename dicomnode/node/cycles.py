@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from dicomnode.archive import outbox
 from dicomnode.archive.records import (
     CycleRow,
     FindingRow,
@@ -186,16 +187,33 @@ def about(row: CycleRow, revision_id: str = "") -> About:
 def change(
     session: Session, row: CycleRow, happening: Happening, reasons: Sequence[str], here: str, now: datetime
 ) -> tuple[Instruction, ...]:
-    """Take one step of the table, with its audit event. Returns what is to be done."""
+    """Take one step of the table, with its audit event; what must not leave any more stays here.
+
+    Returns the table's instructions.
+    """
     before = State(row.state)
     after, instructions = advance(before, happening)
     reasons = list(dict.fromkeys(reasons))
     row.reasons = json.dumps(reasons)
+    if Instruction.WITHDRAW_DELIVERIES in instructions:
+        _withdraw(session, row, reasons[0] if reasons else "its inputs changed", now)
     if after is not before:
         row.state, row.state_since = after, now
         moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
         trail.append(session, moved)
     return instructions
+
+
+def _withdraw(session: Session, row: CycleRow, because: str, now: datetime) -> None:
+    """Stop every revision of the cycle that still has something to send."""
+    for revision in session.scalars(
+        select(Revision).where(
+            Revision.cycle_id == row.id, Revision.released_at.is_not(None), Revision.state != "SUPERSEDED"
+        )
+    ):
+        if revision.state == "RELEASED" or outbox.is_waiting(session, revision.id):
+            outbox.withdraw(session, revision.id, because, now)
+            revision.state = "HELD"
 
 
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:

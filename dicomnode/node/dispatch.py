@@ -185,7 +185,7 @@ class Outbox:
             sop_class_uid=claim.sop_class_uid,
             sop_instance_uid=claim.sop_instance_uid,
             file_sha256=claim.file_sha256,
-            path=self.house.store.path(claim.file_sha256),
+            path=self.house.store.place(claim.file_sha256),
             queued_at=claim.created_at,
         )
 

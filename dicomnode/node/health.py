@@ -83,7 +83,7 @@ def health_server(house: House, roles: RolesAlive, address: str, port: int) -> W
 
 def _facts(house: House, roles: RolesAlive) -> dict[str, Any]:
     alive = roles()
-    reserve = house.config.receive.free_space_reserve_mb * 2**20
+    reserve = house.config.receive.free_space_reserve_mb * 1e6
     disk = house.store.free_bytes() > reserve
     try:
         with house.database.read() as session:

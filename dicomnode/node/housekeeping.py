@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from dicomnode.archive.retention import PurgedStudy, purge
-from dicomnode.audit import events, syslog, trail
+from dicomnode.audit import codes, events, syslog, trail
 from dicomnode.audit.about import About
 from dicomnode.audit.checkpoints import checkpoint
 from dicomnode.errors import DeliveryFailed
@@ -38,7 +38,7 @@ class Housekeeping:
         self._due: dict[int, datetime] = {}
 
     def tend(self, now: datetime) -> None:
-        """Do what is due. A repository that is away is tried again at the next interval."""
+        """Do what is due. A folder or repository that is away is tried again at the next interval."""
         for index, (every_s, duty) in enumerate(self._duties):
             if now >= self._due.get(index, now):
                 self._due[index] = now + timedelta(seconds=every_s)
@@ -46,8 +46,19 @@ class Housekeeping:
 
     def _checkpoint(self, now: datetime) -> None:
         folder, key = self.house.config.checkpoint_folder, self.house.checkpoint_key
+        try:
+            with self.house.database.write() as session:
+                checkpoint(session, folder, key=key, at=now)
+        except OSError as fault:
+            self._alert(f"no checkpoint of the audit trail could be written to {folder}: {fault.strerror}")
+
+    def _alert(self, sentence: str) -> None:
+        log.warning("%s", sentence)
+        told = events.security_alert(
+            self.house.config.node.name, sentence=sentence, alert=codes.SOFTWARE_CONFIGURATION
+        )
         with self.house.database.write() as session:
-            checkpoint(session, folder, key=key, at=now)
+            trail.append(session, told)
 
     def _sweep(self, now: datetime) -> None:
         self.house.store.sweep_incoming(self.house.config.archive.sweep_incoming_after_s)

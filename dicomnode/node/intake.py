@@ -86,6 +86,7 @@ def record(session: Session, parsed: Sequence[Parsed], here: str, now: datetime)
             row.state, row.reason = "QUARANTINED", problem
             about = About(sop_instance_uid=row.sop_instance_uid, sop_class_uid=row.sop_class_uid)
             trail.append(session, events.instance_quarantined(here, about, reason=problem))
+            _next_in_its_place(session, row)
             continue
         row.state, row.series_instance_uid = "INDEXED", result.header.series_instance_uid
         row.header = HEADER.dump_json(result.header).decode()
@@ -93,6 +94,18 @@ def record(session: Session, parsed: Sequence[Parsed], here: str, now: datetime)
         _keep_administrations(session, result, here, now)
     session.flush()
     return {_refresh(session, uid) for uid in sorted(touched)}
+
+
+def _next_in_its_place(session: Session, quarantined: Instance) -> None:
+    """A corrected object that came before its faulty predecessor was read is no contradiction of it."""
+    same_uid = select(Instance).where(Instance.sop_instance_uid == quarantined.sop_instance_uid)
+    others = session.scalars(same_uid.where(Instance.id != quarantined.id).order_by(Instance.id)).all()
+    if any(other.state in ("RECEIVED", "INDEXED") for other in others):
+        return
+    for other in others:
+        if other.state == "CONFLICT":
+            other.state, other.reason = "RECEIVED", ""
+            return
 
 
 def _contradiction(row: Instance, header: InstanceHeader | None) -> str:
@@ -150,9 +163,7 @@ def summaries(session: Session, patient_id: str) -> list[SeriesSummary]:
                 select(Instance.sop_instance_uid, Instance.file_sha256)
                 .where(Instance.series_instance_uid == row.series_instance_uid, Instance.state == "INDEXED")
                 .order_by(Instance.sop_instance_uid)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         summary = SUMMARY.validate_json(row.summary)
         result.append(replace(summary, instances=instances, last_received_at=row.last_received_at))

@@ -27,7 +27,7 @@ RECEIPTS: dict[Disposition, events.Receipt] = {
 
 
 INSTANCES = Base.metadata.tables["instances"]
-_KNOWN = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_instance_uid == bindparam("uid"))
+_KNOWN = select(INSTANCES.c.sha256, INSTANCES.c.state).where(INSTANCES.c.sop_instance_uid == bindparam("uid"))
 _INSERT = insert(INSTANCES)
 
 
@@ -80,12 +80,17 @@ class ReceiptLedger:
 
     def _enter(self, session: Session, arrival: Arrival) -> Disposition:
         connection = session.connection()  # Core: the ORM would double the cost of a receipt
-        known = connection.execute(_KNOWN, {"uid": arrival.sop_instance_uid}).scalars().all()
-        if arrival.kept.data_set_sha256 in known:
+        known = connection.execute(_KNOWN, {"uid": arrival.sop_instance_uid}).all()
+        states = dict(known)
+        if arrival.kept.data_set_sha256 in states:
             disposition = Disposition.DUPLICATE
             connection.execute(_file_is_back(arrival))
+            if states[arrival.kept.data_set_sha256] == "QUARANTINED":
+                connection.execute(_to_be_read_again(arrival))
         else:
-            disposition = Disposition.CONFLICT if known else Disposition.NEW
+            # A quarantined object was never used: what its sender corrected does not contradict it.
+            contradicts = any(state != "QUARANTINED" for state in states.values())
+            disposition = Disposition.CONFLICT if contradicts else Disposition.NEW
             connection.execute(_INSERT, _row(arrival, disposition))
         trail.append(session, self._received(arrival, disposition))
         return disposition
@@ -148,6 +153,19 @@ def _file_is_back(arrival: Arrival) -> Update:
             Instance.purged_at.is_not(None),
         )
         .values(purged_at=None, file_sha256=arrival.kept.file_sha256)
+    )
+
+
+def _to_be_read_again(arrival: Arrival) -> Update:
+    """What put it into quarantine may have been ours: a worker that was killed, a version that is mended."""
+    return (
+        update(Instance)
+        .where(
+            Instance.sop_instance_uid == arrival.sop_instance_uid,
+            Instance.sha256 == arrival.kept.data_set_sha256,
+            Instance.state == "QUARANTINED",
+        )
+        .values(state="RECEIVED", reason="")
     )
 
 

@@ -48,12 +48,7 @@ def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job
         change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
         return None
     latest = current_revision(session, row.id)
-    again = (
-        latest is not None
-        and latest.inputs_digest == row.inputs_digest
-        and latest.state in ("COMPUTING", "HELD")
-    )
-    if again and latest is not None:
+    if latest is not None and is_unfinished(latest, row.inputs_digest):
         revision = latest
         job = job_of(row, plan, revision.number, revision.created_at)
     else:
@@ -81,6 +76,15 @@ def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job
             "supersedes_rtdose_uid": _rtdose_uid(session, older.id) if older is not None else "",
             "earlier_cycles": _earlier_cycles(session, row, plan.administration.at),
         }
+    )
+
+
+def is_unfinished(revision: Revision, inputs_digest: str) -> bool:
+    """Whether this revision is to be computed (again): of its objects none has ever been queued."""
+    return (
+        revision.inputs_digest == inputs_digest
+        and revision.state in ("COMPUTING", "HELD")
+        and revision.released_at is None
     )
 
 
@@ -297,7 +301,7 @@ def withdraw_stopped(session: Session, now: datetime) -> None:
         .where(Delivery.state == "QUEUED", Revision.state.in_(STOPPED))
         .distinct()
     )
-    for revision_id, state in session.execute(stopped).tuples().all():
+    for revision_id, state in session.execute(stopped).all():
         outbox.withdraw(session, revision_id, f"its revision was {state.lower()} meanwhile", now)
 
 
@@ -340,7 +344,7 @@ def _held(session: Session, row: CycleRow) -> Sequence[tuple[str, str]]:
                 FindingRow.revision_id.in_(of_now),
                 FindingRow.severity == Severity.HOLD.value,
             )
-        ).tuples()
+        )
     ]
 
 
@@ -350,11 +354,7 @@ def person_holds(
     """A person stops the cycle; what has not left stays here."""
     trail.append(session, events.cycle_held(by, about(row), because=because))
     reasons = [f"held by {by}: {because}"]
-    instructions = change(session, row, Happening.PERSON_HOLDS, reasons, config.node.name, now)
-    revision = current_revision(session, row.id)
-    if Instruction.WITHDRAW_DELIVERIES in instructions and revision is not None:
-        outbox.withdraw(session, revision.id, f"held by {by}", now)
-        revision.state = "HELD"
+    change(session, row, Happening.PERSON_HOLDS, reasons, config.node.name, now)
 
 
 def settle_deliveries(session: Session, config: Config, now: datetime) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from dicomnode.archive.database import ArchiveUnavailable
-from dicomnode.archive.records import AdministrationRow, CycleRow
+from dicomnode.archive.records import AdministrationRow, CycleRow, Series
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
@@ -90,7 +90,7 @@ class Rounds:
         """After a start: every patient is looked at."""
         now = datetime.now(UTC)
         with self.house.database.read() as session:
-            for patient in session.scalars(select(CycleRow.patient_id).distinct()):
+            for patient in session.scalars(select(Series.patient_id).distinct()):
                 self.look_again[patient] = now
         if self._configuration_is_another():
             self._collect_held_again(now)

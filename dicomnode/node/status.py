@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicomnode.archive.records import CycleRow, Delivery, Instance, Series
+from dicomnode.archive.records import CycleRow, Delivery, Instance, Revision, Series
 from dicomnode.node.house import House
 
 
@@ -39,11 +39,14 @@ class Status:
 
 
 def status(house: House) -> Status:
-    """Counts by state, and everything that waits for a person."""
+    """Counts by state (deliveries: of revisions in force), and everything that waits for a person."""
     with house.database.read() as session:
         deliveries: dict[str, dict[str, int]] = {}
         for peer, state, n in session.execute(
-            select(Delivery.peer, Delivery.state, func.count()).group_by(Delivery.peer, Delivery.state)
+            select(Delivery.peer, Delivery.state, func.count())
+            .join(Revision, Revision.id == Delivery.revision_id)
+            .where(Revision.state != "SUPERSEDED")  # what of it had not left never will
+            .group_by(Delivery.peer, Delivery.state)
         ):
             deliveries.setdefault(peer, {})[state] = n
         held = [
@@ -65,4 +68,4 @@ def status(house: House) -> Status:
 
 def _counts(session: Session, column: object) -> dict[str, int]:
     rows = session.execute(select(column, func.count()).group_by(column))  # type: ignore[call-overload]
-    return dict(rows.tuples().all())
+    return dict(rows.all())
