@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dicomnode.cli.options import faults_are_told
+from dicomnode.cli.recon_scan import checked, read_scan, recon_table, tell
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dicomnode.model import Finding
     from dicomnode.model.projections import Projections
-    from dicomnode.recon.attenuation import AttenuationMap
     from dicomnode.recon.calibration import SpectCalibration
     from dicomnode.recon.phantom_scan import Sphere
     from dicomnode.recon.protocol import Protocol
@@ -54,6 +54,8 @@ def _of_a_scan(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--angles", type=click.Choice(["patient", "gantry"]), default="patient",
                      show_default=True, help="Whom Start Angle refers to."),
         click.option("--zone", default="UTC", show_default=True, help="Time zone of times without offset."),
+        click.option("--accept", multiple=True, metavar="RULE",
+                     help="A finding that holds, though a person has looked and it is well; repeatable."),
     ]):  # fmt: skip
         command = option(command)
     return command
@@ -79,20 +81,19 @@ def image(**given: Any) -> None:
 
     torch.set_num_threads(1)  # this process is ours; sums by several threads differ in the last bit
     protocol = _protocol(given)
-    scan, attenuation = _read(given, protocol)
+    scan, attenuation, doubts = read_scan(given)
     record = _record(given["calibration"], scan, protocol, given["collimator_name"])
     regions = _regions(given["regions"])
     made = reconstruct(
         scan, attenuation, protocol, collimator(given["collimator_name"]), record,
         seed=given["seed"], regions=regions,
     )  # fmt: skip
+    tell(made.findings, given["accept"])
     _write(given, made)
-    report = _report(made, protocol, regions)
+    report = _report(made, protocol, regions, (*doubts, *made.findings))
     if given["report"] and str(given["report"]) != "-":
         given["report"].write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     click.echo(json.dumps(report, indent=2) if str(given["report"]) == "-" else _summary(made))
-    for finding in made.findings:
-        click.echo(f"{finding.severity}: {finding.sentence}", err=True)
 
 
 @recon.command("calibrate")
@@ -117,13 +118,14 @@ def calibrate(**given: Any) -> None:
 
     torch.set_num_threads(1)
     protocol = _protocol(given)
-    scan, attenuation = _read(given, protocol)
+    scan, attenuation, _ = read_scan(given)
     cylinder = Cylinder(
         name=given["name"], activity_mbq=given["activity_mbq"], measured_at=_time(given),
         volume_ml=given["volume_ml"], relative_uncertainty=given["uncertainty"],
         dead_time_us=given["dead_time_us"], traceability=given["traceability"],
     )  # fmt: skip
-    record = calibrate_camera(scan, attenuation, protocol, given["collimator_name"], cylinder)
+    record, findings = calibrate_camera(scan, attenuation, protocol, given["collimator_name"], cylinder)
+    tell(findings, given["accept"])
     if given["spheres"]:
         record = _with_spheres(given, record, protocol)
     given["out"].write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -144,14 +146,9 @@ def collimators() -> None:
 
 def _protocol(given: dict[str, Any]) -> Protocol:
     """The protocol of --settings, changed by --option and --algorithm."""
-    from pydantic import ValidationError
-
     from dicomnode.recon.protocol import Protocol
 
-    table: dict[str, Any] = {}
-    if given["settings"]:
-        text = given["settings"].read_text(encoding="utf-8")
-        table = tomllib.loads(text).get("recon", {}).get("protocol", {})
+    table = recon_table(given["settings"]).get("protocol", {})
     for pair in given["options"]:
         key, separator, value = pair.partition("=")
         if not separator:
@@ -160,30 +157,7 @@ def _protocol(given: dict[str, Any]) -> Protocol:
         (table.setdefault(group, {}) if group else table)[name] = value
     if given["algorithm"]:
         table["algorithm"] = given["algorithm"]
-    try:
-        return Protocol.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError([f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]) from error
-
-
-def _read(given: dict[str, Any], protocol: Protocol) -> tuple[Projections, AttenuationMap | None]:
-    from zoneinfo import ZoneInfo
-
-    from dicomnode.dicom.decode.projections import read_projections
-    from dicomnode.dicom.files import read_hu
-    from dicomnode.dicom.headers import read_header
-    from dicomnode.recon.attenuation import attenuation_map, photopeak_kev
-
-    zone = ZoneInfo(given["zone"])
-    scan = read_projections(given["projections"], zone, given["angles"], given["nuclide"])
-    if given["ct"] is None:
-        return scan, None
-    kvp = given["kvp"]
-    if kvp is None and given["ct"].is_dir():
-        first = next(path for path in sorted(given["ct"].iterdir()) if path.is_file())
-        told = read_header(first, zone).facts.get("KVP", "")
-        kvp = float(told) if told else None
-    return scan, attenuation_map(read_hu(given["ct"]), scan.grid, photopeak_kev(scan), kvp)
+    return checked(Protocol, table)
 
 
 def _record(
@@ -222,7 +196,9 @@ def _write(given: dict[str, Any], made: Reconstruction) -> None:
         write_volume(given["sigma_out"], made.grid, made.uncertainty.sigma * factor, unit)
 
 
-def _report(made: Reconstruction, protocol: Protocol, regions: dict[str, Any]) -> dict[str, Any]:
+def _report(
+    made: Reconstruction, protocol: Protocol, regions: dict[str, Any], findings: Sequence[Finding]
+) -> dict[str, Any]:
     import dicomnode
 
     report: dict[str, Any] = {
@@ -235,7 +211,7 @@ def _report(made: Reconstruction, protocol: Protocol, regions: dict[str, Any]) -
         "total_mbq": None if made.bq_per_count is None else made.activity.total_mbq,
         "parameters": dict(made.parameters),
         "scores": dict(made.scores),
-        "findings": [{"rule": f.rule, "severity": f.severity, "sentence": f.sentence} for f in made.findings],
+        "findings": [{"rule": f.rule, "severity": f.severity, "sentence": f.sentence} for f in findings],
     }
     factor = 1.0 if made.bq_per_count is None else made.bq_per_count
     sigma = made.uncertainty.region_sigma if made.uncertainty else {}
@@ -278,7 +254,7 @@ def _with_spheres(given: dict[str, Any], record: SpectCalibration, protocol: Pro
         "projections": tuple(folder / p for p in told["projections"]),
         "ct": folder / told["ct"],
     }
-    scan, attenuation = _read(files, protocol)
+    scan, attenuation, _ = read_scan(files)
     return with_recovery(
         record, scan, attenuation, protocol, _spheres(told), told["bq_per_ml"],
         told.get("background_bq_per_ml", 0.0),

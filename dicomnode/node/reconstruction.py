@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.dicom.spect_image import SpectImage
     from dicomnode.recon.attenuation import AttenuationMap
     from dicomnode.recon.calibration import SpectCalibration
+    from dicomnode.recon.examination import CtOfSpect
     from dicomnode.recon.reconstruct import Reconstruction
 
 SERIES = {"spect-pt": 9110, "spect-osem": 9130, "spect-nm": 9150, "spect-sigma": 9170}
@@ -46,16 +46,6 @@ class MadeSpect:
     sources: tuple[SourceImage, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class CtOfSpect:
-    """The CT of a time point and what the reconstruction has to know of it."""
-
-    hu: HuMap
-    frame_of_reference_uid: str
-    acquired_at: datetime | None
-    kvp: float | None
-
-
 def holds_projections(paths: Sequence[Path], zone: ZoneInfo) -> bool:
     """True where the files are raw projections."""
     from dicomnode.dicom.headers import read_header
@@ -66,6 +56,7 @@ def holds_projections(paths: Sequence[Path], zone: ZoneInfo) -> bool:
 def read_ct_of_spect(paths: Sequence[Path], hu: HuMap, frame: str, zone: ZoneInfo) -> CtOfSpect:
     """The CT's tube voltage and time, from its first slice."""
     from dicomnode.dicom.headers import read_header
+    from dicomnode.recon.examination import CtOfSpect
 
     header = read_header(paths[0], zone)
     kvp = header.facts.get("KVP", "")
@@ -87,6 +78,8 @@ def reconstruct_time_point(
     Raises Refused for projections that cannot be used, NotReady where a finding holds before the
     reconstruction has begun.
     """
+    from dicomnode.recon.examination import examine
+
     projections = _read(paths, config, nuclide)
     steps.found(projections.findings)
     if ct is None:
@@ -94,7 +87,8 @@ def reconstruct_time_point(
             "raw projections cannot be reconstructed without the CT of their frame of reference",
             uid=projections.series_uid, remedy="Send the CT of the SPECT/CT examination",
         )  # fmt: skip
-    attenuation = _check(projections, ct, config, steps)
+    attenuation, doubts = examine(projections, ct, config.recon.acquisition, config.recon.outline)
+    steps.found(doubts)
     if steps.held(job.accepted):
         raise NotReady(["the acquisition is doubtful, see the findings"])
     made, record = _reconstruct(label, projections, attenuation, config, steps)
@@ -114,22 +108,6 @@ def _read(paths: Sequence[Path], config: Config, nuclide: Nuclide) -> Projection
         facts.get("CollimatorGridName", ""), paths[0].name,
     )  # fmt: skip
     return read_projections(paths, zone, camera.angles_counted, nuclide.name)
-
-
-def _check(projections: Projections, ct: CtOfSpect, config: Config, steps: Steps) -> AttenuationMap:
-    """The attenuation map, after every check of the acquisition; their findings go to ``steps``."""
-    from dicomnode.recon.attenuation import attenuation_map, photopeak_kev
-    from dicomnode.recon.outline import outline_findings, outline_score
-    from dicomnode.recon.quality import acquisition_findings, coverage_findings, pairing_findings
-
-    limits, uid = config.recon.acquisition, projections.series_uid
-    steps.found(acquisition_findings(projections, limits))
-    steps.found(pairing_findings(projections, ct.frame_of_reference_uid, ct.acquired_at, limits))
-    attenuation = attenuation_map(ct.hu, projections.grid, photopeak_kev(projections), ct.kvp)
-    steps.found(attenuation.findings)
-    steps.found(coverage_findings(projections, attenuation, limits))
-    steps.found(outline_findings(outline_score(projections, attenuation), config.recon.outline, uid))
-    return attenuation
 
 
 def _reconstruct(
@@ -226,7 +204,11 @@ def _content(
     )  # fmt: skip
     beside = None
     if made.algorithm not in ("osem", "mlem"):
-        beside = replace(image, activity=made.reference_activity, method=protocol.sentence("osem"))
+        beside = replace(
+            image,
+            activity=made.reference_activity,
+            method=protocol.sentence("osem", str(made.parameters["scatter"])),
+        )
     return MadeSpect(
         label,
         image,

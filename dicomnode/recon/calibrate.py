@@ -8,15 +8,17 @@ from datetime import datetime
 from math import exp, hypot, log
 
 from dicomnode.errors import Refused
+from dicomnode.model import Finding
 from dicomnode.model.projections import Projections
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.recon.attenuation import AttenuationMap
-from dicomnode.recon.calibration import SpectCalibration, fit_recovery, windows_of
+from dicomnode.recon.calibration import SpectCalibration, fit_recovery, fitting, windows_of
 from dicomnode.recon.collimator import collimator
 from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare
+from dicomnode.recon.scatter import ScatterMethod
 
 
 @dataclass(frozen=True)
@@ -48,29 +50,35 @@ def calibrate_camera(
     protocol: Protocol,
     collimator_name: str,
     cylinder: Cylinder,
-) -> SpectCalibration:
-    """The record of a cylinder scan. The factor is that of the concentration in the middle where the volume
-    is known, else that of all counts.
+) -> tuple[SpectCalibration, tuple[Finding, ...]]:
+    """The record of a cylinder scan, and what is doubtful about its reconstruction. The factor is that of the
+    concentration in the middle where the volume is known, else that of all counts.
 
     Raises
     ------
-    Refused : no nuclide; no cylinder; both ways to the factor disagree; a protocol without corrections
+    Refused : no nuclide; no cylinder; both ways to the factor disagree; no attenuation or scatter correction,
+        be it by the protocol or because the scan has no windows for it
     """
-    if not protocol.quantitative:
-        raise Refused("a protocol without attenuation or scatter correction cannot be calibrated")
     if not projections.nuclide:
         raise Refused("the scan does not name its nuclide", attribute="RadionuclideCodeSequence",
                       uid=projections.series_uid, remedy="State it with --nuclide")  # fmt: skip
     without_factor = _record(projections, protocol, collimator_name, cylinder, 1.0, 0.0)
     camera = collimator(collimator_name)
     scan = prepare(projections, attenuation, protocol, camera, without_factor)
+    if not protocol.attenuation or scan.scatter.method is ScatterMethod.NONE:
+        raise Refused(
+            "attenuation or scatter is not corrected in this scan, so no factor for activity comes of it",
+            attribute="EnergyWindowInformationSequence", uid=projections.series_uid,
+            remedy="Acquire scatter windows beside the peak, and choose a protocol with both corrections",
+        )  # fmt: skip
     quick = protocol.model_copy(update={"bootstraps": 0})
     made = reconstruct(projections, attenuation, quick, camera, without_factor)
     elapsed = (projections.started_at - cylinder.measured_at).total_seconds()
     activity = cylinder.activity_mbq * exp(-log(2.0) * elapsed / nuclide(projections.nuclide).half_life_s)
     found = cylinder_factor(made.counts, made.grid, scan.seconds, activity, cylinder.volume_ml)
     factor = found.of_total if found.of_middle is None else found.of_middle
-    return _record(projections, protocol, collimator_name, cylinder, factor, found.relative_noise)
+    record = _record(projections, protocol, collimator_name, cylinder, factor, found.relative_noise)
+    return record, made.findings
 
 
 def with_recovery(
@@ -88,7 +96,8 @@ def with_recovery(
 
     Raises
     ------
-    Refused : a protocol whose resolution follows the counts, for which no curve holds
+    Refused : a protocol whose resolution follows the counts, for which no curve holds; a scan of another
+        camera, collimator, nuclide, window set or protocol than the record's
     Inconsistent : spheres outside the image, recoveries that cannot be
     """
     if protocol.automatic:
@@ -96,6 +105,7 @@ def with_recovery(
             "the protocol chooses its resolution by the counts of each scan, so no curve of a phantom holds",
             remedy="Fix prior_weight or iterations, or use the recovery of inserted regions",
         )
+    fitting([record], projections, protocol, record.collimator)
     quick = protocol.model_copy(update={"bootstraps": 0})
     made = reconstruct(projections, attenuation, quick, collimator(record.collimator), record)
     measured = sphere_recoveries(made.activity.bq_per_ml, made.grid, spheres, bq_per_ml, background_bq_per_ml)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dicomnode.errors import Inconsistent, OutOfDomain, Refused
-from dicomnode.model import Settings
+from dicomnode.model import Finding, Settings, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.recon.protocol import Protocol
 
@@ -28,6 +28,8 @@ Float64 = npt.NDArray[np.float64]
 WINDOW_TOLERANCE_KEV = 0.5
 """Two statements of one window's edges may differ by this much; our choice, below the 1 keV of a camera's
 energy calibration."""
+OLD_DAYS = 400
+"""A calibration that is older is told: measured once a year, and a month late; our own choice."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,32 @@ def windows_of(projections: Projections) -> tuple[tuple[tuple[float, float], ...
 def choose(
     records: Sequence[SpectCalibration], projections: Projections, protocol: Protocol, collimator: str
 ) -> SpectCalibration:
-    """The record of this camera, collimator, nuclide, window set and protocol.
+    """The record of this camera, collimator, nuclide, window set and protocol: of several the latest that was
+    measured before the scan, or on its day; where all are later, the first (``age_findings`` then holds).
 
     Raises
     ------
-    Refused : none fits; the sentence says of the nearest record what differs
+    Refused : none fits; the sentence says of the nearest record what differs. Several of one day that differ
     """
+    fit = fitting(records, projections, protocol, collimator)
+    scanned = projections.started_at.date()
+    earlier = [record.measured_on for record in fit if record.measured_on <= scanned]
+    day = max(earlier) if earlier else min(record.measured_on for record in fit)
+    of_day = [record for record in fit if record.measured_on == day]
+    if len({_effect(record) for record in of_day}) > 1:
+        names = ", ".join(repr(record.name) for record in of_day)
+        raise Refused(
+            f"the calibration records {names} all fit, are of {day} and differ",
+            attribute="measured_on", value=str(day), uid=projections.series_uid,
+            remedy="Leave one of them in the configuration",
+        )  # fmt: skip
+    return of_day[0]
+
+
+def fitting(
+    records: Sequence[SpectCalibration], projections: Projections, protocol: Protocol, collimator: str
+) -> list[SpectCalibration]:
+    """All records of this camera, collimator, nuclide, window set and protocol. Raises Refused for none."""
     if not records:
         raise Refused(
             "no calibration record exists, so counts cannot become activity",
@@ -107,9 +129,10 @@ def choose(
             remedy="Scan a cylinder of known activity and make a record with `dicomnode recon calibrate`",
         )
     misfits = [_misfit(record, projections, protocol, collimator) for record in records]
+    found = [record for record, misfit in zip(records, misfits, strict=True) if not misfit]
+    if found:
+        return found
     nearest = min(range(len(records)), key=lambda i: len(misfits[i]))
-    if not misfits[nearest]:
-        return records[nearest]
     attribute, sentence = misfits[nearest][0]
     raise Refused(
         f"no calibration record fits; of the nearest, {records[nearest].name!r}, {sentence}",
@@ -118,6 +141,32 @@ def choose(
         remedy="Reconstruct with the protocol of the record, or make a record for this one with "
         "`dicomnode recon calibrate`",
     )
+
+
+def age_findings(record: SpectCalibration, projections: Projections) -> tuple[Finding, ...]:
+    """Warns of an old record, holds for one that was measured after the scan."""
+    days, uid = (projections.started_at.date() - record.measured_on).days, projections.series_uid
+    if days < 0:
+        sentence = (
+            f"the calibration {record.name!r} was measured {-days} days after the scan: who accepts that "
+            f"vouches that the camera was not changed in between"
+        )
+        return (Finding("recon-calibration-later", Severity.HOLD, sentence, days, 0.0, "d", uid),)
+    if days <= OLD_DAYS:
+        return ()
+    sentence = f"the calibration {record.name!r} is {days} days old: measure the cylinder again"
+    return (
+        Finding("recon-calibration-age", Severity.WARNING, sentence, days, OLD_DAYS, "d", uid,
+                "our own choice"),
+    )  # fmt: skip
+
+
+def _effect(record: SpectCalibration) -> tuple[float | None, ...]:
+    """What a record does to an image and its report."""
+    return (
+        record.cps_per_mbq, record.relative_uncertainty, record.dead_time_us, record.recovery_ml,
+        record.recovery_power,
+    )  # fmt: skip
 
 
 def _misfit(

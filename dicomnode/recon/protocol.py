@@ -67,10 +67,18 @@ class Protocol(Settings):
 
     @property
     def automatic(self) -> bool:
-        """True where the resolution follows the counts of the scan, so that no phantom's recovery applies."""
-        return self.stop == "held-out" or (
-            self.prior_weight is None and self.algorithm not in ("mlem", "osem")
-        )
+        """True where the resolution follows the counts of the scan, so that no phantom's recovery applies.
+
+        Learned methods choose by held-out counts whatever the prior weight is.
+        """
+        if self.algorithm in ("mlem", "osem"):
+            return self.stop == "held-out"
+        return self.prior_weight is None or self.algorithm in LEARNED
+
+    @property
+    def parts(self) -> int:
+        """Parts of the views that an update sees: MLEM sees all of them."""
+        return 1 if self.algorithm == "mlem" else self.subsets
 
     @property
     def quantitative(self) -> bool:
@@ -84,18 +92,18 @@ class Protocol(Settings):
         canonical = json.dumps({"chain": CHAIN, "voxel_mm": voxel, **choices}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def sentence(self, algorithm: str = "") -> str:
-        """The method in words, for reports and the ReconstructionMethod of objects; of ``algorithm`` where
-        that is what was used in the end."""
-        used = algorithm or self.algorithm
+    def sentence(self, algorithm: str, scatter: str) -> str:
+        """The method in words, for reports and the ReconstructionMethod of objects; of the ``algorithm`` and
+        the ``scatter`` method (``scatter.ScatterMethod``) that were used in the end."""
         corrections = [
             *(["AC"] if self.attenuation else []),
-            *([f"SC {self.scatter.method.upper()}"] if self.scatter.method is not ScatterMethod.NONE else []),
+            *([f"SC {scatter.upper()}"] if scatter != ScatterMethod.NONE else []),
             *(["RR"] if self.resolution else []),
         ]
-        amount = f"{self.iterations}i{self.subsets}s" if used in ("mlem", "osem") else "MAP"
+        classical = algorithm in ("mlem", "osem")
+        subsets = 1 if algorithm == "mlem" else self.subsets
+        amount = f"{self.iterations}i{subsets}s" if classical else "MAP"
         if self.stop == "held-out":
             amount = "stopped by held-out counts"
-        filtered = self.filter_fwhm_mm and used in ("mlem", "osem")
-        width = f", Gaussian {self.filter_fwhm_mm:g} mm" if filtered else ""
-        return f"{used.upper()} {amount} {' '.join(corrections)}".rstrip() + width
+        width = f", Gaussian {self.filter_fwhm_mm:g} mm" if self.filter_fwhm_mm and classical else ""
+        return f"{algorithm.upper()} {amount} {' '.join(corrections)}".rstrip() + width

@@ -88,14 +88,21 @@ def coverage_findings(
 
 def pairing_findings(
     projections: Projections,
-    ct_frame_of_reference_uid: str,
+    ct_frame_of_reference_uid: str | None,
     ct_acquired_at: datetime | None,
     limits: AcquisitionLimits = DEFAULT_LIMITS,
 ) -> tuple[Finding, ...]:
-    """Holds where CT and projections share no frame of reference; warns of a long time between them."""
+    """Holds where CT and projections share no frame of reference; warns of a long time between them, and
+    where the CT cannot state a frame of reference (None: a plain file)."""
     uid = projections.series_uid
     found: tuple[Finding, ...] = ()
-    if not ct_frame_of_reference_uid or ct_frame_of_reference_uid != projections.frame_of_reference_uid:
+    if ct_frame_of_reference_uid is None:
+        sentence = (
+            "the CT is a file without frame of reference: that it lies where the projections do is taken on "
+            "trust"
+        )
+        found += (Finding("ct-frame-of-reference", Severity.WARNING, sentence, subject=uid),)
+    elif not ct_frame_of_reference_uid or ct_frame_of_reference_uid != projections.frame_of_reference_uid:
         sentence = (
             "the CT and the projections do not share a frame of reference: where the CT lies is not known. "
             "Send the CT of the same SPECT/CT examination"

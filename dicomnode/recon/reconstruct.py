@@ -25,7 +25,7 @@ from dicomnode.model.projections import Projections
 from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, judge, residual_z
 from dicomnode.recon.attenuation import AttenuationMap
 from dicomnode.recon.bootstrap import CountingUncertainty, bootstrap
-from dicomnode.recon.calibration import SpectCalibration
+from dicomnode.recon.calibration import SpectCalibration, age_findings
 from dicomnode.recon.collimator import Collimator
 from dicomnode.recon.learned import METHODS
 from dicomnode.recon.measurement import Measurement
@@ -132,7 +132,6 @@ def reconstruct(
     beside = reference(scan, protocol)
     image, algorithm, verdict = _image(scan, protocol, beside, kept, held, seed, acceptance)
     findings = (
-        *(attenuation.findings if attenuation is not None else ()),
         *scan.findings,
         *_about(projections, scan, image, protocol, calibration),
         *(verdict.findings(protocol.algorithm) if verdict else ()),
@@ -143,7 +142,7 @@ def reconstruct(
         reference=beside.counts.numpy(),
         bq_per_count=_bq_per_count(scan, projections.grid, calibration),
         algorithm=algorithm,
-        method=protocol.sentence(algorithm),
+        method=protocol.sentence(algorithm, scan.scatter.method),
         protocol=protocol.digest(projections.grid),
         calibration=calibration.name if calibration else "",
         parameters={"scatter": str(scan.scatter.method), **image.parameters},
@@ -231,6 +230,7 @@ def _about(
                               "are no activity; use them to look at only"))  # fmt: skip
     if calibration is None:
         return found
+    found += age_findings(calibration, projections)
     radius = float(projections.radius_mm.mean())
     if abs(radius - calibration.radius_mm) > RADIUS_MM:
         found.append(_warning("recon-radius", f"the mean radius of rotation is {radius:.0f} mm, the "

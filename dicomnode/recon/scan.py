@@ -21,7 +21,7 @@ from dicomnode.recon.measurement import Measurement
 from dicomnode.recon.model import Geometry, SystemModel
 from dicomnode.recon.networks import Crop
 from dicomnode.recon.projector import ParallelHoleModel
-from dicomnode.recon.protocol import LEARNED, Protocol
+from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scatter import Scatter, estimate_scatter
 from dicomnode.recon.weighted import WeightedModel
 
@@ -97,7 +97,7 @@ def prepare(
 
 
 def _check(projections: Projections, attenuation: AttenuationMap | None, protocol: Protocol) -> None:
-    if not projections.raw and (protocol.automatic or protocol.algorithm in LEARNED):
+    if not projections.raw and protocol.automatic:
         raise Refused(
             f"{protocol.algorithm} with automatic choices thins the counts, which only raw counts allow",
             attribute="RescaleSlope",
@@ -168,8 +168,8 @@ def _loss(loss: float, rate: float, projections: Projections) -> list[Finding]:
 
 
 def _few_counts(counts: Tensor, protocol: Protocol) -> Sequence[Finding]:
-    each = float(counts.sum(dtype=torch.float64)) / protocol.subsets
-    if each >= COUNTS_PER_SUBSET:
+    each = float(counts.sum(dtype=torch.float64)) / protocol.parts
+    if protocol.parts == 1 or each >= COUNTS_PER_SUBSET:
         return ()
     return (
         Finding(

@@ -12,6 +12,7 @@ from dicomnode.model import (
     ActivityMap,
     Cycle,
     Finding,
+    Grid,
     LabelMap,
     RegisteredCycle,
     RegisteredTimePoint,
@@ -20,6 +21,7 @@ from dicomnode.model import (
 )
 from dicomnode.registration import limits
 from dicomnode.registration.images import (
+    Mask,
     Transform,
     average_onto,
     resample,
@@ -69,7 +71,7 @@ def register(
         tell(number / len(hours), f"registering {point.label} to {reference.label}")
         moved.append(_move(reference, point, at, prepared, settings))
     tell(1.0, "registered")
-    regions, told = _regions(reference, cycle.time_points, moved)
+    regions, told = _regions(reference, cycle.time_points, moved, settings)
     grid = reference.activity.grid
     return RegisteredCycle(
         administration=cycle.administration,
@@ -192,7 +194,10 @@ def _totals(
 
 
 def _regions(
-    reference: TimePoint, points: tuple[TimePoint, ...], moved: list[_Moved]
+    reference: TimePoint,
+    points: tuple[TimePoint, ...],
+    moved: list[_Moved],
+    settings: RegistrationSettings,
 ) -> tuple[LabelMap | None, tuple[Finding, ...]]:
     """Regions of the reference, and those of other time points that it does not have, brought over."""
     masks = dict(reference.regions.masks) if reference.regions else {}
@@ -201,17 +206,32 @@ def _regions(
     for point, other in zip(points, moved, strict=True):
         if point is reference or point.regions is None:
             continue
+        reached = seen(reference.activity.grid, point.regions.grid, other.transform.GetInverse())
         for name, mask in point.regions.masks.items():
             if name in masks:
                 told.append(limits.duplicate_region(name, point.label, reference.label))
                 continue
-            image = to_image(mask.astype(np.float32), point.regions.grid)
-            masks[name] = resample(image, reference.activity.grid, other.transform, 0.0) >= 0.5
+            told += _cut(name, mask, ~reached, reference.label, settings)
+            brought = _brought(mask, point.regions.grid, reference.activity.grid, other.transform)
+            if mask.any() and not brought.any():
+                continue  # nothing of it lies where the dose is computed; the finding says so
+            masks[name] = brought
             if name in point.regions.volume_ml:
                 volumes[name] = point.regions.volume_ml[name]
     if not masks:
         return None, tuple(told)
     return LabelMap(reference.activity.grid, masks, volumes), tuple(told)
+
+
+def _brought(mask: Mask, own: Grid, grid: Grid, transform: Transform) -> Mask:
+    """A region onto another grid: voxels that it fills by half or more."""
+    return np.asarray(resample(to_image(mask.astype(np.float32), own), grid, transform, 0.0) >= 0.5)
+
+
+def _cut(name: str, mask: Mask, blind: Mask, label: str, settings: RegistrationSettings) -> list[Finding]:
+    """What to say of a region that lies in part where the time point ``label`` sees nothing."""
+    cut = float(np.count_nonzero(mask & blind)) / max(1, int(np.count_nonzero(mask)))
+    return [limits.cut_region(name, label, cut, settings)] if cut > settings.region_cut_fraction else []
 
 
 def _cut_regions(
@@ -229,9 +249,7 @@ def _cut_regions(
             continue
         blind = ~seen(point.activity.grid, regions.grid, other.transform)
         for name, mask in regions.masks.items():
-            cut = float((mask & blind).sum()) / max(1, int(mask.sum()))
-            if cut > settings.region_cut_fraction:
-                found.append(limits.cut_region(name, point.label, cut, settings))
+            found += _cut(name, mask, blind, point.label, settings)
     return found
 
 

@@ -57,7 +57,7 @@ def test_the_synthetic_set_gives_its_activity_within_one_per_cent(nema, record, 
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["total_mbq"] == pytest.approx(487.3, rel=0.01)
     assert float(image.sum()) * grid.voxel_ml / 1e6 == pytest.approx(report["total_mbq"], rel=1e-4)
-    assert report["method"] == "OSEM 3i10s AC SC AUTO RR"
+    assert report["method"] == "OSEM 3i10s AC SC TEW RR"
     assert 0.3 < report["regions"]["label-1"]["recovery"] < 1.1
 
 

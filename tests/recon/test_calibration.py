@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dicomnode.errors import Inconsistent, OutOfDomain, Refused
-from dicomnode.model import Grid
+from dicomnode.model import Grid, Severity
 from dicomnode.model.projections import EnergyWindow, Projections
 from dicomnode.recon.calibration import (
     Recovery,
     SpectCalibration,
+    age_findings,
     choose,
     dead_time_factor,
     fit_dead_time,
@@ -25,7 +26,7 @@ from dicomnode.recon.calibration import (
     mean_decay,
     windows_of,
 )
-from dicomnode.recon.protocol import Protocol
+from dicomnode.recon.protocol import LEARNED, Protocol
 
 LU177_S = 6.647 * 86400
 
@@ -91,6 +92,22 @@ def test_the_digest_is_the_same_on_every_machine():
     assert Protocol().digest(Grid((8, 8, 8), (4.8, 4.8, 4.8))) == "0f4c012be506dd05"
 
 
+def test_learned_methods_follow_the_counts_whatever_the_priors_weight_is():
+    for algorithm in LEARNED:
+        assert Protocol(algorithm=algorithm, prior_weight=0.1).automatic
+    assert not Protocol(algorithm="bsrem", prior_weight=0.1).automatic
+    assert Protocol(algorithm="bsrem").automatic
+    assert not Protocol().automatic
+
+
+def test_the_method_in_words_names_what_was_used():
+    assert Protocol().sentence("osem", "tew") == "OSEM 10i10s AC SC TEW RR"
+    assert Protocol().sentence("osem", "none") == "OSEM 10i10s AC RR"
+    filtered = Protocol(algorithm="mlem", iterations=30, filter_fwhm_mm=8)
+    assert filtered.sentence("mlem", "dew") == "MLEM 30i1s AC SC DEW RR, Gaussian 8 mm"
+    assert Protocol(algorithm="noise2noise").sentence("bsrem", "tew") == "BSREM MAP AC SC TEW RR"
+
+
 def test_choices_without_meaning_are_errors():
     with pytest.raises(ValidationError, match="prior_weight has no meaning for osem"):
         Protocol(prior_weight=0.1)
@@ -101,6 +118,28 @@ def test_choices_without_meaning_are_errors():
 def test_the_record_of_the_same_camera_and_protocol_is_chosen():
     records = [record(name="other", nuclide="I-131"), record()]
     assert choose(records, scan(), Protocol(), "siemens-me").name == "cylinder"
+
+
+def test_of_several_records_the_latest_before_the_scan_is_chosen():
+    """The scan is of 20 November 2026."""
+    days = {"old": date(2025, 6, 1), "last": date(2026, 11, 20), "next": date(2026, 12, 1)}
+    records = [record(name=name, measured_on=day, cps_per_mbq=9.0 + n) for n, (name, day) in
+               enumerate(days.items())]  # fmt: skip
+    assert choose(records, scan(), Protocol(), "siemens-me").name == "last"
+    assert choose(records[::2], scan(), Protocol(), "siemens-me").name == "old"
+    (old,) = age_findings(records[0], scan())
+    assert (old.rule, old.severity, old.measured) == ("recon-calibration-age", Severity.WARNING, 537)
+    assert age_findings(records[1], scan()) == ()
+    assert choose(records[2:], scan(), Protocol(), "siemens-me").name == "next"
+    (later,) = age_findings(records[2], scan())
+    assert (later.rule, later.severity) == ("recon-calibration-later", Severity.HOLD)
+
+
+def test_two_records_of_one_day_that_differ_are_refused():
+    with pytest.raises(Refused, match="'cylinder', 'again' all fit, are of 2026-11-01 and differ"):
+        choose([record(), record(name="again", cps_per_mbq=9.5)], scan(), Protocol(), "siemens-me")
+    same = [record(), record(name="again", traceability="by another person")]
+    assert choose(same, scan(), Protocol(), "siemens-me").name == "cylinder"
 
 
 @pytest.mark.parametrize(

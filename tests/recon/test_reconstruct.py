@@ -35,7 +35,7 @@ def test_the_activity_of_a_simulated_scan_comes_back(hot):
     assert made.activity.total_mbq == pytest.approx(hot.true_mbq, rel=0.02)
     assert made.scores["counts_over_modelled"] == pytest.approx(1.0, abs=0.01)
     assert made.algorithm == "osem"
-    assert made.method == "OSEM 10i4s AC SC AUTO RR"
+    assert made.method == "OSEM 10i4s AC SC TEW RR"
     assert (made.counts == made.reference).all()
 
 
@@ -154,7 +154,8 @@ def test_a_cylinder_gives_the_factor_of_the_camera(uniform):
     volume = float((uniform.truth.ct.hu > -500).sum() * 4.8**3 / 1000)
     earlier = uniform.true_mbq * 2 ** (24 / (6.647 * 24))
     told = Cylinder("made here", earlier, STARTED.replace(day=19), None)
-    made = calibrate_camera(uniform.projections, uniform.attenuation, FIXED, CAMERA.name, told)
+    made, findings = calibrate_camera(uniform.projections, uniform.attenuation, FIXED, CAMERA.name, told)
+    assert findings == ()
     assert made.cps_per_mbq == pytest.approx(CPS_PER_MBQ, rel=0.02)
     assert made.protocol == FIXED.digest(uniform.projections.grid)
     again = reconstruct(uniform.projections, uniform.attenuation, FIXED, CAMERA, made)
@@ -162,6 +163,15 @@ def test_a_cylinder_gives_the_factor_of_the_camera(uniform):
     wrong = Cylinder("wrong volume", earlier, STARTED.replace(day=19), 1.3 * volume)
     with pytest.raises(Refused, match="by the concentration in the middle"):
         calibrate_camera(uniform.projections, uniform.attenuation, FIXED, CAMERA.name, wrong)
+
+
+def test_a_scan_without_scatter_windows_makes_no_record(uniform):
+    """ "auto" finds no window beside the peak and corrects nothing; its factor would be 8 % too high."""
+    bare = replace(uniform.projections, counts=uniform.projections.counts[:1],
+                   windows=uniform.projections.windows[:1])  # fmt: skip
+    told = Cylinder("no windows", uniform.true_mbq, STARTED)
+    with pytest.raises(Refused, match="scatter is not corrected in this scan"):
+        calibrate_camera(bare, uniform.attenuation, FIXED, CAMERA.name, told)
 
 
 def test_spheres_give_the_recovery_curve(hot):

@@ -268,6 +268,30 @@ def test_regions_of_another_time_point_are_brought_over(
     assert [f.subject for f in twice] == ["liver"]
 
 
+def test_a_region_that_the_reference_does_not_show_whole_holds_the_cycle(
+    patient: SimulatedPatient, scans: Scans, point: MakePoint
+) -> None:
+    # The reference's SPECT ends at slice 24; at T2, in the same pose, a lesion lies half beyond, one wholly.
+    whole = scans[1].activity
+    short = ActivityMap(replace(whole.grid, shape_zyx=(24, *whole.grid.shape_zyx[1:])), whole.bq_per_ml[:24])
+    own = regions_on(patient, short.grid)
+    first = replace(own, masks={"kidney left": own.masks["kidney left"]}, volume_ml={})
+    masks = {name: np.zeros(whole.grid.shape_zyx, dtype=bool) for name in ("inside", "half", "beyond")}
+    for name, (low, high) in {"inside": (15, 19), "half": (22, 26), "beyond": (27, 31)}.items():
+        masks[name][low:high, 30:36, 30:36] = True
+    drawn = LabelMap(whole.grid, masks, {"half": 33.7})
+    result = _pair(
+        patient, point("T1", scans[1], activity=short, regions=first), point("T2", scans[1], regions=drawn)
+    )
+    cut = {f.subject: f for f in result.findings if f.rule == "registration-region-cut"}
+    assert {name: f.severity for name, f in cut.items()} == dict.fromkeys(("half", "beyond"), Severity.HOLD)
+    assert cut["half"].measured == pytest.approx(0.5, abs=0.01)
+    assert cut["beyond"].measured == 1.0
+    assert "T1: its field of view cuts off 50 % of half" in cut["half"].sentence
+    assert result.regions is not None
+    assert result.regions.names == ("kidney left", "inside", "half")  # an empty mask is no region
+
+
 def _regions_in_pose(patient: SimulatedPatient, made: SimulatedScan) -> dict[str, np.ndarray]:
     from dicomnode.simulation.scanner import resample
 

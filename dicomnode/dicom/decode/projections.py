@@ -38,8 +38,8 @@ from dicomnode.model.series import Role
 
 MISSING_VIEWS = 0.1
 """Largest part of the views that may be missing: own choice; beyond, streaks reach the whole slice."""
-_CHANGES_COUNTS = {"ATTN": "attenuation", "SCAT": "scatter"}
-_SCALES_COUNTS = ("DECY", "DTIM", "RADL", "MOTN")
+_CHANGES_COUNTS = {"ATTN": "attenuation", "SCAT": "scatter", "DECY": "decay, to a time that is not stated"}
+_SCALES_COUNTS = ("DTIM", "RADL", "MOTN")
 
 
 @quiet()
@@ -234,7 +234,7 @@ def _continuous(step_deg: float, uid: str) -> Finding:
 def _counts(obj: Attributes) -> tuple[npt.NDArray[np.int32], bool, tuple[Finding, ...]]:
     """Whole counts of every frame, and whether they are the camera's own.
 
-    Raises Unsupported for projections already corrected for attenuation or scatter, Inconsistent for
+    Raises Unsupported for projections already corrected for attenuation, scatter or decay, Inconsistent for
     negative counts.
     """
     corrected = {value.upper() for value in obj.texts("CorrectedImage")}

@@ -293,6 +293,7 @@ def test_a_view_that_is_there_twice_is_refused(save: Save) -> None:
         ({"PixelSpacing": None}, MissingAttribute, "size of a pixel"),
         ({"CorrectedImage": ["UNIF", "ATTN"]}, Unsupported, "already corrected for attenuation"),
         ({"CorrectedImage": ["SCAT"]}, Unsupported, "already corrected for scatter"),
+        ({"CorrectedImage": ["DECY"]}, Unsupported, "already corrected for decay, to a time that is not"),
         ({"RescaleSlope": -1, "RescaleIntercept": 0}, Inconsistent, "not positive"),
         ({"AcquisitionDate": None}, MissingAttribute, "when it was acquired"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]}, Unsupported, "role emission"),
