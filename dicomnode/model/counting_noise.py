@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -97,6 +97,13 @@ class CountingNoise:
     def bq_per_ml(self) -> Float32:
         """Deviations (replicates, z, y, x) within the box, Bq/mL."""
         return self.deviations.astype(np.float32) * np.float32(self.unit_bq_per_ml)
+
+    def volumes(self) -> Iterator[Float32]:
+        """Each replicate's deviations on the whole grid, Bq/mL."""
+        for one in self.bq_per_ml:
+            whole = np.zeros(self.grid.shape_zyx, np.float32)
+            whole[self._slices] = one
+            yield whole
 
     def sigma_bq_per_ml(self, z: slice | None = None) -> Float32:
         """Standard deviation of each voxel of the whole grid, or of its planes ``z``, Bq/mL."""

@@ -80,7 +80,7 @@ def resample_activity(activity: ActivityMap, target: Grid, transform: Transform)
     values = resample(to_image(activity.bq_per_ml, activity.grid), target, transform, 0.0)
     noise = activity.counting
     if noise is not None:
-        moved = [resample(to_image(one, noise.box), target, transform, 0.0) for one in noise.bq_per_ml]
+        moved = [resample(to_image(one, noise.grid), target, transform, 0.0) for one in noise.volumes()]
         noise = CountingNoise.of(target, np.stack(moved))
     return ActivityMap(target, values, noise)
 
