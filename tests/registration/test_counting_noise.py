@@ -27,8 +27,8 @@ def test_a_shift_by_whole_voxels_moves_the_noise_and_leaves_it_as_it_was() -> No
     assert after.counting.region_mbq(None) == pytest.approx(before.counting.region_mbq(None), rel=1e-3)
 
 
-def test_half_a_voxel_between_two_halves_the_variance_of_voxels_and_not_of_the_region() -> None:
-    """Linear interpolation half-way is the mean of two: sigma / sqrt(2) in a voxel; the total keeps its own."""
+def test_half_a_voxel_halves_the_variance_of_voxels_and_not_of_the_region() -> None:
+    """Linear interpolation half-way is the mean of two: sigma / sqrt(2) in a voxel; the total keeps its."""
     before = noisy(2)
     after = resample_activity(before, GRID, rigid((0, 0, 0, 2.0, 0, 0), (0, 0, 0)))
     assert before.counting is not None
