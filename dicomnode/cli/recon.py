@@ -67,6 +67,7 @@ def _of_a_scan(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", type=OUT, required=True, help="Image, Bq/mL (counts without --calibration).")
 @click.option("--sigma-out", type=OUT, help="Standard deviation by counting noise, same unit.")
+@click.option("--noise-out", type=OUT, help="Replicates of that noise, for `tia --noise`.")
 @click.option("--reference-out", type=OUT, help="OSEM of the same protocol, same unit.")
 @click.option("--regions", type=IN, help="Labels on the image's grid: their activity, noise, recovery.")
 @click.option("--json", "report", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
@@ -183,7 +184,7 @@ def _regions(path: Path | None) -> dict[str, Any]:
 
 
 def _write(given: dict[str, Any], made: Reconstruction) -> None:
-    from dicomnode.dicom.files import write_volume
+    from dicomnode.dicom.files import write_counting, write_volume
 
     unit = "counts" if made.bq_per_count is None else "Bq/mL"
     factor = 1.0 if made.bq_per_count is None else made.bq_per_count
@@ -194,6 +195,10 @@ def _write(given: dict[str, Any], made: Reconstruction) -> None:
         if made.uncertainty is None:
             raise ConfigError(["--sigma-out needs a protocol with bootstraps"])
         write_volume(given["sigma_out"], made.grid, made.uncertainty.sigma * factor, unit)
+    if given["noise_out"]:
+        if made.counting is None:
+            raise ConfigError(["--noise-out needs a protocol with bootstraps"])
+        write_counting(given["noise_out"], made.counting)
 
 
 def _report(

@@ -6,7 +6,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,13 @@ GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, n
     required=True,
     help="Its time since administration, h; in the same order.",
 )
+@click.option(
+    "--noise",
+    "noises",
+    type=FILE,
+    multiple=True,
+    help="Its noise by counting, as `recon --noise-out` writes it; once per --activity, or not at all.",
+)
 @click.option("--nuclide", "nuclide_name", required=True, help='As ICRP 107 writes it: "Lu-177".')
 @click.option(
     "--method", default=None, help="trapezoid (default), mono-exponential, hybrid, ...: see docs/tia.md."
@@ -69,6 +76,7 @@ GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, n
 def tia(
     activities: tuple[Path, ...],
     hours: tuple[float, ...],
+    noises: tuple[Path, ...],
     nuclide_name: str,
     method: str | None,
     start: str | None,
@@ -83,9 +91,8 @@ def tia(
     """Integrate activity over time, from administration to infinity."""
     chosen = {"method": method, "start": start, "time_point_hours": at_hours}
     try:
-        fit, settings = _integrate(
-            activities, hours, nuclide_name, regions, region_names, settings_file, chosen
-        )
+        points = _points(activities, hours, noises)
+        fit, settings = _integrate(points, nuclide_name, regions, region_names, settings_file, chosen)
         _write(fit, out, sigma_out)
         if report:
             _report(fit, settings, nuclide_name, report)
@@ -96,29 +103,42 @@ def tia(
         _print(fit)
 
 
+def _points(
+    activities: tuple[Path, ...], hours: tuple[float, ...], noises: tuple[Path, ...]
+) -> list[RegisteredTimePoint]:
+    from dicomnode.dicom.files import read_activity, read_counting
+
+    if len(activities) != len(hours):
+        raise Inconsistent(
+            f"{len(activities)} --activity but {len(hours)} --hours; give one of each per time point"
+        )
+    if noises and len(noises) != len(activities):
+        raise Inconsistent(
+            f"{len(activities)} --activity but {len(noises)} --noise; give one of each per time point"
+        )
+    maps = [read_activity(path) for path in activities]
+    if noises:
+        pairs = zip(maps, noises, strict=True)
+        maps = [replace(one, counting=read_counting(path, one.grid)) for one, path in pairs]
+    return [
+        RegisteredTimePoint(path.name, at, one, GIVEN)
+        for path, at, one in zip(activities, hours, maps, strict=True)
+    ]
+
+
 def _integrate(
-    activities: tuple[Path, ...],
-    hours: tuple[float, ...],
+    points: list[RegisteredTimePoint],
     nuclide_name: str,
     regions: Path | None,
     region_names: Path | None,
     settings_file: Path | None,
     chosen: Mapping[str, object],
 ) -> tuple[TiaFit, dict[str, Any]]:
-    from dicomnode.dicom.files import read_activity
     from dicomnode.physics.nuclides import nuclide
     from dicomnode.tia import integrate_points
 
-    if len(activities) != len(hours):
-        raise Inconsistent(
-            f"{len(activities)} --activity but {len(hours)} --hours; give one of each per time point"
-        )
     settings = _settings(settings_file, chosen)
     radionuclide = nuclide(nuclide_name)
-    points = [
-        RegisteredTimePoint(path.name, at, read_activity(path), GIVEN)
-        for path, at in zip(activities, hours, strict=True)
-    ]
     labels = _labels(regions, region_names)
     with click.progressbar(length=100, label="tia", file=sys.stderr) as bar:
         fit = integrate_points(

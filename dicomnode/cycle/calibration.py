@@ -83,7 +83,11 @@ def calibrate(
     origin["decay_correction"] = f"x {correction:.6g} to the start of the acquisition"
     settled = record is not None and record.decay_reference
     return Calibrated(
-        activity=ActivityMap(volume.grid, volume.values * (factor * correction)),
+        activity=ActivityMap(
+            volume.grid,
+            volume.values * (factor * correction),
+            volume.counting and volume.counting.scaled(factor * correction),
+        ),
         at=volume.started_at,
         relative_uncertainty=record.relative_uncertainty if record else DEFAULT_RELATIVE_UNCERTAINTY,
         origin=origin,

@@ -23,6 +23,7 @@ class TimePointPlan:
     emission: SeriesSummary
     ct: SeriesSummary | None
     structures: tuple[SeriesSummary, ...] = ()
+    uncertainty: SeriesSummary | None = None
 
     @property
     def acquired_at(self) -> datetime:
@@ -44,7 +45,7 @@ class CyclePlan:
         """Every series that the cycle uses."""
         unique: dict[str, SeriesSummary] = {}
         for point in self.time_points:
-            for series in (point.emission, point.ct, *point.structures):
+            for series in (point.emission, point.ct, *point.structures, point.uncertainty):
                 if series is not None:
                     unique[series.series_uid] = series
         return tuple(unique.values())
@@ -119,6 +120,8 @@ def summarise(
     )
 
 
+NO_PARTNER = ("no-partner", "no emission series of the same frame of reference has arrived yet")
+UNPAIRED = ("no-image", "the SPECT whose noise this is, is not here or not used")
 NOT_RECONSTRUCTED = (
     "not-reconstructed",
     "raw projections, which this node does not reconstruct: switch on `reconstruct` in [recon], with a "
@@ -163,17 +166,14 @@ def gather(
     chosen, passed_over, doubts = _one_per_time_point(emissions, settings)
     unused.update(passed_over)
     points = [
-        TimePointPlan(e, *_companions(e, series, settings))
+        TimePointPlan(e, *_companions(e, series, settings), _uncertainty(e, series))
         for e in sorted(chosen, key=lambda s: (s.acquired_at, s.series_uid))
     ]
     cycles = tuple(_cycles(points, administrations, settings, doubts))
     used = {s.series_uid for c in cycles for s in c.series()}
     for s in series:
         if s.series_uid not in used and s.series_uid not in unused and s.role is not Role.ADMINISTRATION:
-            unused[s.series_uid] = (
-                "no-partner",
-                "no emission series of the same frame of reference has arrived yet",
-            )
+            unused[s.series_uid] = UNPAIRED if s.role is Role.UNCERTAINTY else NO_PARTNER
     return Gathering(cycles, unused)
 
 
@@ -258,6 +258,18 @@ def _companions(
         )
     )
     return ct, structures
+
+
+def _uncertainty(emission: SeriesSummary, series: Sequence[SeriesSummary]) -> SeriesSummary | None:
+    """The noise of an image that this node once reconstructed: the series that refers to it. Of projections
+    the noise is found anew. The first of several: they are copies, since UIDs name the revision."""
+    if emission.role is not Role.EMISSION:
+        return None
+    found = [
+        s for s in series
+        if s.role is Role.UNCERTAINTY and emission.series_uid in s.referenced_series_uids
+    ]  # fmt: skip
+    return min(found, key=lambda s: s.series_uid, default=None)
 
 
 def _cycles(

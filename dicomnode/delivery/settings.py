@@ -13,12 +13,13 @@ from pydantic import Field, field_validator, model_validator
 from dicomnode.model import Settings
 
 ObjectKind = Literal[
-    "rtdose", "tia-map", "sigma-map", "sr", "pdf", "spect-pt", "spect-osem", "spect-nm", "spect-sigma"
-]
+    "rtdose", "tia-map", "sigma-map", "sr", "pdf",
+    "spect-pt", "spect-osem", "spect-nm", "spect-sigma", "spect-noise",
+]  # fmt: skip
 
-FAMILIES: tuple[ObjectKind, ...] = ("spect-pt", "spect-osem", "spect-nm", "spect-sigma")
-"""Kinds of which a revision has many objects or none: one for each SPECT that the node reconstructed, and
-for PT one for each slice. Their roles are ``<kind>-<time point>[-<slice>]``."""
+FAMILIES: tuple[ObjectKind, ...] = ("spect-pt", "spect-osem", "spect-nm", "spect-sigma", "spect-noise")
+"""Kinds of which a revision has many objects or none: one for each SPECT that the node reconstructed, of
+PT each slice, of noise each replicate. Their roles are ``<kind>-<time point>[-<number>]``."""
 
 # A UID as PS3.5 9.1 has it, at most 64 characters (checked apart).
 _UID = r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+"

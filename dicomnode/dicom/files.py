@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.errors import Inconsistent, Refused, Unsupported
-from dicomnode.model import ActivityMap, DensityMap, Grid, HuMap, LabelMap, TiaMap
+from dicomnode.model import ActivityMap, CountingNoise, DensityMap, Grid, HuMap, LabelMap, TiaMap
 
 UNIT_KEY = "unit"
 SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz")
@@ -77,6 +77,17 @@ def read_volume(path: Path, unit: str) -> tuple[Grid, npt.NDArray[np.float32]]:
     Refused : no such file, not an image, or its ``unit`` field names another unit
     Unsupported : not three-dimensional, or more than one value per voxel
     """
+    image = _image(path, unit)
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise Unsupported(
+            f"three dimensions and one value per voxel are needed, this has {image.GetDimension()} "
+            f"dimensions and {image.GetNumberOfComponentsPerPixel()} values",
+            uid=str(path),
+        )
+    return _grid(image), _array(image)
+
+
+def _image(path: Path, unit: str) -> Any:
     image = _series(path, unit) if path.is_dir() else _file(path)
     if image.HasMetaDataKey(UNIT_KEY) and image.GetMetaData(UNIT_KEY) != unit:
         raise Refused(
@@ -85,13 +96,29 @@ def read_volume(path: Path, unit: str) -> tuple[Grid, npt.NDArray[np.float32]]:
             uid=str(path),
             remedy="give the file that holds that quantity",
         )
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+    return image
+
+
+def read_counting(path: Path, grid: Grid) -> CountingNoise:
+    """Counting noise of an activity map on ``grid``: replicates less their mean, Bq/mL, as components.
+
+    Raises as ``read_volume``; Unsupported for a volume of one value per voxel, such as standard deviations;
+    Inconsistent where it lies on other voxels.
+    """
+    image = _image(path, "Bq/mL")
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() < 2:
         raise Unsupported(
-            f"three dimensions and one value per voxel are needed, this has {image.GetDimension()} "
-            f"dimensions and {image.GetNumberOfComponentsPerPixel()} values",
+            "counting noise is a volume of replicates, two values per voxel at least: standard deviations do "
+            "not tell how noise averages over a region",
             uid=str(path),
+            remedy="give the file that `dicomnode recon --noise-out` wrote",
         )
-    return _grid(image), _array(image)
+    return CountingNoise.on(grid, _grid(image), np.moveaxis(_array(image), -1, 0))
+
+
+def write_counting(path: Path, noise: CountingNoise) -> None:
+    """Replicates less their mean, Bq/mL, as components of the box's voxels. Raises as ``write_volume``."""
+    _write(path, noise.box, np.moveaxis(noise.bq_per_ml, 0, -1), "Bq/mL")
 
 
 def write_volume(path: Path, grid: Grid, values: npt.ArrayLike, unit: str) -> None:
@@ -102,15 +129,19 @@ def write_volume(path: Path, grid: Grid, values: npt.ArrayLike, unit: str) -> No
     Unsupported : a name that ends in none of .mha, .nii, .nii.gz
     Inconsistent : values that do not have the grid's shape
     """
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    if array.shape != grid.shape_zyx:
+        raise Inconsistent(f"the values have shape {array.shape}, their grid {grid.shape_zyx}")
+    _write(path, grid, array, unit)
+
+
+def _write(path: Path, grid: Grid, array: npt.NDArray[np.float32], unit: str) -> None:
     import SimpleITK as sitk  # noqa: N813
 
     suffix = next((s for s in SUFFIXES if path.name.endswith(s) and s != ".mhd"), None)
     if suffix is None:
         raise Unsupported("a volume is written as .mha, .nii or .nii.gz", uid=str(path))
-    array = np.ascontiguousarray(values, dtype=np.float32)
-    if array.shape != grid.shape_zyx:
-        raise Inconsistent(f"the values have shape {array.shape}, their grid {grid.shape_zyx}")
-    image = sitk.GetImageFromArray(array)
+    image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
     image.SetSpacing(grid.spacing_mm)
     image.SetOrigin(grid.origin_mm)
     image.SetDirection(grid.direction)

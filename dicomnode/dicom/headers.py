@@ -26,6 +26,9 @@ FACTS = (
     "PatientWeight", "PatientSize", "KVP",
 )  # fmt: skip
 
+NOISE_LABEL = "ACTIVITY_NOISE"
+"""ContentLabel of replicates of a SPECT that was reconstructed here (``parametric_map``)."""
+
 _NOT_RECON = {
     "GATEDTOMO": "gated projections are not used",
     "RECONGATEDTOMO": "a gated reconstruction is not used: reconstruct all gates together",
@@ -112,6 +115,8 @@ def _role_of_class(obj: Attributes, kind: str) -> tuple[Role, str]:
         return Role.REGISTRATION, ""
     if kind == sop.RTPLAN:
         return Role.PLAN, ""
+    if kind == sop.PARAMETRIC_MAP and obj.text("ContentLabel") == NOISE_LABEL:
+        return Role.UNCERTAINTY, ""
     if kind.startswith(sop.STRUCTURED_REPORTS):
         if kind == sop.RADIOPHARMACEUTICAL_DOSE_SR or reports_administration(obj):
             return Role.ADMINISTRATION, ""

@@ -18,6 +18,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from dicomnode import __version__
+from dicomnode.dicom.headers import NOISE_LABEL
 from dicomnode.dicom.modules import (
     CODING_SCHEME,
     MANUFACTURER,
@@ -35,10 +36,11 @@ from dicomnode.dicom.modules import (
 )
 from dicomnode.dicom.reference import PatientStudy, SourceImage
 from dicomnode.dicom.rtdose import upright
+from dicomnode.dicom.sop_classes import PARAMETRIC_MAP
 from dicomnode.dicom.uids import named_uid
-from dicomnode.model import DoseMap, Grid, TiaMap
+from dicomnode.model import CountingNoise, DoseMap, Grid, TiaMap
 
-PARAMETRIC_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.30"
+PARAMETRIC_MAP_STORAGE = PARAMETRIC_MAP
 
 
 DERIVATION = ("VOXDOSE", CODING_SCHEME, "Voxel dosimetry of radionuclide therapy")
@@ -65,6 +67,12 @@ ACTIVITY_SIGMA = Quantity(
     ("SIGMA_A", CODING_SCHEME, "Standard uncertainty of activity concentration"),
     ("Bq/mL", "Bq/mL"),
     "ACTIVITY_SIGMA",
+)
+
+ACTIVITY_NOISE = Quantity(
+    ("NOISE_A", CODING_SCHEME, "Activity concentration, bootstrap replicate less mean"),
+    ("Bq/mL", "Bq/mL"),
+    NOISE_LABEL,
 )
 
 
@@ -95,6 +103,23 @@ def write_activity_sigma(
     No image class: software that looks for activity must not find this.
     """
     return write_map(grid, bq_per_ml, ACTIVITY_SIGMA, patient, identity, sources=sources)
+
+
+def write_activity_noise(
+    noise: CountingNoise,
+    patient: PatientStudy,
+    identities: Sequence[ObjectIdentity],
+    *,
+    sources: Sequence[SourceImage] = (),
+) -> list[bytes]:
+    """Replicates of a SPECT under redrawn counts, less their mean, Bq/mL: one object each, of one series.
+
+    ``sources`` are the images whose noise it is: a reader pairs the series with them.
+    """
+    return [
+        write_map(noise.box, values, ACTIVITY_NOISE, patient, identity, sources=sources)
+        for values, identity in zip(noise.bq_per_ml, identities, strict=True)
+    ]
 
 
 def write_map(

@@ -1,5 +1,6 @@
 """The nouns: immutable values with their units, used by every room. Nothing here reads or writes."""
 
+from dicomnode.model.counting_noise import CountingNoise
 from dicomnode.model.cycle import (
     Administration,
     Cycle,
@@ -31,6 +32,7 @@ __all__ = [
     "Administration",
     "Anatomy",
     "BatchNoise",
+    "CountingNoise",
     "Cycle",
     "DensityMap",
     "DoseMap",

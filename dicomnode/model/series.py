@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from dicomnode.model.counting_noise import CountingNoise
 from dicomnode.model.findings import Finding
 from dicomnode.model.grid import Grid
 
@@ -22,6 +23,8 @@ class Role(StrEnum):
     PROJECTIONS = "projections"
     """Raw SPECT projections (NM TOMO)."""
     CT = "ct"
+    UNCERTAINTY = "uncertainty"
+    """Counting noise of an emission volume, as this node writes it (Parametric Map)."""
     STRUCTURES = "structures"
     """RTSTRUCT or SEG."""
     ADMINISTRATION = "administration"
@@ -83,6 +86,7 @@ class EmissionVolume:
     origin : quantity -> where it came from ("unit": "RealWorldValueMapping UCUM Bq/ml", ...)
     facts : what a calibration record is chosen by: manufacturer, model, station, collimator,
         reconstruction, and what checks need
+    counting : noise by counting, where the reconstruction states it; of a volume in Bq/mL
     """
 
     grid: Grid
@@ -99,6 +103,7 @@ class EmissionVolume:
     origin: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    counting: CountingNoise | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.errors import Inconsistent
+from dicomnode.model.counting_noise import CountingNoise
 from dicomnode.model.grid import Grid
 
 Float32 = npt.NDArray[np.float32]
@@ -40,13 +41,16 @@ class HuMap:
 
 @dataclass(frozen=True, eq=False)
 class ActivityMap:
-    """Activity concentration, Bq/mL, at one instant."""
+    """Activity concentration, Bq/mL, at one instant; ``counting`` where its noise by counting is known."""
 
     grid: Grid
     bq_per_ml: Float32
+    counting: CountingNoise | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bq_per_ml", _frozen_float32(self.bq_per_ml, self.grid, "activity map"))
+        if self.counting is not None and not self.counting.grid.matches(self.grid):
+            raise Inconsistent("the counting noise lies on another grid than its activity map")
 
     @property
     def total_mbq(self) -> float:

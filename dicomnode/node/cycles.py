@@ -234,7 +234,8 @@ def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: s
             else None
         )
         target.ct_series_uid = point.ct.series_uid if point.ct else ""
-        target.structure_series_uids = json.dumps([s.series_uid for s in point.structures])
+        beside = [*point.structures, *([point.uncertainty] if point.uncertainty else [])]
+        target.structure_series_uids = json.dumps([s.series_uid for s in beside])
         session.add(target)
     row.administration_id = administrations.row_of(session, plan.patient_id, plan.administration, here, now)
 
@@ -322,6 +323,7 @@ def _point_job(number: int, point: TimePointPlan) -> TimePointJob:
         ct=files(point.ct) if point.ct else None,
         ct_frame=point.ct.frame_of_reference_uid if point.ct else "",
         structures=tuple(files(s) for s in point.structures),
+        uncertainty=files(point.uncertainty) if point.uncertainty else None,
     )
 
 

@@ -28,6 +28,7 @@ class TimePointJob(Settings):
     ct: SeriesFiles | None = None
     ct_frame: str = ""
     structures: tuple[SeriesFiles, ...] = ()
+    uncertainty: SeriesFiles | None = None
 
 
 class AdministrationJob(Settings):
@@ -91,13 +92,17 @@ class Job(Settings):
 
     def input_digests(self) -> dict[str, str]:
         """SOP Instance UID -> digest, over all series."""
-        series = [s for p in self.time_points for s in (p.emission, p.ct, *p.structures) if s is not None]
+        points = self.time_points
+        series = [s for p in points for s in (p.emission, p.ct, *p.structures, p.uncertainty) if s]
         return {uid: digest for s in series for uid, digest in s.instances.items()}
 
     def inputs_digest(self) -> str:
         """One digest over everything that came from outside: images, structures, administration."""
         kept = self.model_dump(mode="json", include={"administration", "time_points"})
         kept["administration"].pop("source")
+        for point in kept["time_points"]:
+            if point["uncertainty"] is None:  # such a job keeps the digest that it had before these existed
+                del point["uncertainty"]
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from dicomnode.node.reconstruction import (
     holds_projections,
     read_ct_of_spect,
     reconstruct_time_point,
+    with_counting_noise,
 )
 from dicomnode.node.steps import Steps
 
@@ -59,6 +60,8 @@ def _read(
         records = ()  # those are for volumes that cameras deliver
     else:
         volume = read_emission(paths, zone)
+        if point.uncertainty is not None:
+            volume = with_counting_noise(volume, _files(point.uncertainty, store))
     found(rules.half_life_agrees(volume, nuclide, config.check))
     found(rules.nuclide_agrees(volume, nuclide))
     calibrated = calibrate(

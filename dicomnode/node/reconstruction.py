@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
-
 from dicomnode.config import Config
 from dicomnode.dose.engine import EngineIdentity
-from dicomnode.errors import NotReady, Refused
-from dicomnode.model import Finding, HuMap, Nuclide, Severity
+from dicomnode.errors import Inconsistent, NotReady, Refused
+from dicomnode.model import CountingNoise, Finding, HuMap, Nuclide, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.model.series import EmissionVolume, Role
 from dicomnode.node.job import Job
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from dicomnode.recon.examination import CtOfSpect
     from dicomnode.recon.reconstruct import Reconstruction
 
-SERIES = {"spect-pt": 9110, "spect-osem": 9130, "spect-nm": 9150, "spect-sigma": 9170}
+SERIES = {"spect-pt": 9110, "spect-osem": 9130, "spect-nm": 9150, "spect-sigma": 9170, "spect-noise": 9190}
 """Series numbers of the first time point; the next one's is one higher."""
 
 
@@ -41,7 +38,6 @@ class MadeSpect:
     label: str
     image: SpectImage
     beside: SpectImage | None
-    sigma_bq_per_ml: npt.NDArray[np.float32] | None
     patient: PatientStudy
     sources: tuple[SourceImage, ...]
 
@@ -132,7 +128,8 @@ def _reconstruct(
         made = reconstruct(
             projections, attenuation, recon.protocol, collimator(name), calibration, seed=recon.seed
         )
-        step.outputs({"activity": made.activity.bq_per_ml})
+        noise = made.counting
+        step.outputs({"activity": made.activity.bq_per_ml} | ({"noise": noise.bq_per_ml} if noise else {}))
         step.measured({
             "total_mbq": made.activity.total_mbq, "method": made.method, "scores": dict(made.scores),
             "parameters": dict(made.parameters), **projections.origin,
@@ -163,7 +160,23 @@ def _volume(projections: Projections, made: Reconstruction) -> EmissionVolume:
         origin={"unit": f"reconstructed here, calibration record {made.calibration!r}",
                 **projections.origin},
         facts=projections.facts,
+        counting=made.counting,
     )  # fmt: skip
+
+
+def with_counting_noise(volume: EmissionVolume, paths: Sequence[Path]) -> EmissionVolume:
+    """An image that this node reconstructed earlier, with the noise that was kept beside it.
+
+    Raises Inconsistent where the two do not belong together, and as ``read_activity_noise``.
+    """
+    from dicomnode.dicom.decode.activity_noise import read_activity_noise
+
+    if volume.unit != "Bq/mL":
+        raise Inconsistent(
+            f"counting noise in Bq/mL refers to a SPECT in {volume.unit}",
+            uid=volume.series_uid, remedy="Remove the noise, or send the SPECT as it was reconstructed",
+        )  # fmt: skip
+    return replace(volume, counting=read_activity_noise(paths, volume.grid))
 
 
 def _content(
@@ -213,7 +226,6 @@ def _content(
         label,
         image,
         beside,
-        made.sigma_bq_per_ml,
         patient_study(heads[0]),
         tuple(source_image(h) for h in heads),
     )
@@ -221,28 +233,54 @@ def _content(
 
 def spect_objects(made: MadeSpect, job: Job, config: Config) -> Iterator[tuple[str, bytes, str, str]]:
     """(role, bytes, SOP Class UID, SOP Instance UID) of every object of one reconstructed SPECT: PT slices
-    and the uncertainty always, NM where a peer wants it."""
+    and the noise always, NM where a peer wants it."""
     from dicomnode.dicom.parametric_map import PARAMETRIC_MAP_STORAGE, write_activity_sigma
+    from dicomnode.dicom.reference import SourceImage
     from dicomnode.dicom.sop_classes import NM, PET
     from dicomnode.dicom.spect_image import slice_uid, write_pt, write_recon_tomo
 
+    noisy: list[SourceImage] = []
     for kind, image in (("spect-pt", made.image), ("spect-osem", made.beside)):
         if image is None:
             continue
         identity = _identity(made.label, kind, "SPECT Bq/mL", job, config)
         for k, content in enumerate(write_pt(image, made.patient, identity, made.sources)):
-            yield f"{kind}-{made.label}-{k:04d}", content, PET, slice_uid(identity, k)
+            uid = slice_uid(identity, k)
+            yield f"{kind}-{made.label}-{k:04d}", content, PET, uid
+            if image is made.image:
+                noisy.append(SourceImage(PET, uid, identity.series_uid, made.patient.study_uid))
     if any("spect-nm" in peer.objects for peer in config.delivery.peers):
         identity = _identity(made.label, "spect-nm", "SPECT Bq/mL", job, config)
         content = write_recon_tomo(made.image, made.patient, identity, made.sources)
-        yield f"spect-nm-{made.label}", content, NM, identity.sop_instance_uid
-    if made.sigma_bq_per_ml is not None:
+        uid = identity.sop_instance_uid
+        yield f"spect-nm-{made.label}", content, NM, uid
+        noisy.append(SourceImage(NM, uid, identity.series_uid, made.patient.study_uid))
+    noise = made.image.activity.counting
+    if noise is not None:
         identity = _identity(made.label, "spect-sigma", "SPECT uncertainty Bq/mL", job, config)
-        grid = made.image.activity.grid
-        content = write_activity_sigma(
-            grid, made.sigma_bq_per_ml, made.patient, identity, sources=made.sources
-        )
+        sigma, grid = noise.sigma_bq_per_ml(), made.image.activity.grid
+        content = write_activity_sigma(grid, sigma, made.patient, identity, sources=made.sources)
         yield f"spect-sigma-{made.label}", content, PARAMETRIC_MAP_STORAGE, identity.sop_instance_uid
+    if noise is not None and any("spect-noise" in peer.objects for peer in config.delivery.peers):
+        yield from _noise_objects(made, noise, noisy, job, config)
+
+
+def _noise_objects(
+    made: MadeSpect, noise: CountingNoise, images: Sequence[SourceImage], job: Job, config: Config
+) -> Iterator[tuple[str, bytes, str, str]]:
+    """The replicates, one object each, that refer to the images whose noise they are."""
+    from dicomnode.dicom.parametric_map import PARAMETRIC_MAP_STORAGE, write_activity_noise
+    from dicomnode.dicom.uids import named_uid
+
+    first = _identity(made.label, "spect-noise", "SPECT noise Bq/mL", job, config)
+    identities = [
+        replace(first, sop_instance_uid=named_uid(first.series_uid, str(n)), instance_number=n)
+        for n in range(1, len(noise.deviations) + 1)
+    ]
+    contents = write_activity_noise(noise, made.patient, identities, sources=images)
+    for identity, content in zip(identities, contents, strict=True):
+        role = f"spect-noise-{made.label}-{identity.instance_number:04d}"
+        yield role, content, PARAMETRIC_MAP_STORAGE, identity.sop_instance_uid
 
 
 def _identity(label: str, kind: str, what: str, job: Job, config: Config) -> ObjectIdentity:

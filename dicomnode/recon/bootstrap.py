@@ -31,16 +31,14 @@ class CountingUncertainty:
     mean : float32 (z, y, x), mean of the replicates
     regions : names in the order of the arrays below
     region_means : (replicates, regions), each replicate's mean over each region
+    replicates : float32 (replicates, z, y, x)
     """
 
     sigma: Float32
     mean: Float32
     regions: tuple[str, ...]
     region_means: Float64
-
-    @property
-    def replicates(self) -> int:
-        return len(self.region_means)
+    replicates: Float32
 
     @property
     def covariance(self) -> Float64:
@@ -55,7 +53,7 @@ class CountingUncertainty:
     @property
     def own_error(self) -> float:
         """Relative standard error of the standard deviations themselves, 1 / sqrt(2 (replicates - 1))."""
-        return 1.0 / sqrt(2.0 * (self.replicates - 1))
+        return 1.0 / sqrt(2.0 * (len(self.replicates) - 1))
 
 
 def bootstrap(
@@ -88,20 +86,12 @@ def bootstrap(
         raise Inconsistent("only raw whole counts can be drawn anew; these were scaled or corrected before")
     masks = {name: np.asarray(mask, dtype=np.float64) for name, mask in (regions or {}).items()}
     rng = np.random.default_rng(seed)
-    mean: Float64 | None = None
-    square: Float64 | None = None
-    means = np.empty((replicates, len(masks)))
-    for n in range(replicates):
-        image = reconstruct(rng.poisson(counts).astype(np.int32)).astype(np.float64)
-        means[n] = [float((image * mask).sum() / mask.sum()) for mask in masks.values()]
-        # Welford's update: one pass, no cancellation.
-        if mean is None or square is None:
-            mean, square = image, np.zeros_like(image)
-        else:
-            off = image - mean
-            mean = mean + off / (n + 1)
-            square = square + off * (image - mean)
-    assert mean is not None
-    assert square is not None
-    sigma = np.sqrt(square / (replicates - 1)).astype(np.float32)
-    return CountingUncertainty(sigma, mean.astype(np.float32), tuple(masks), means)
+    images = np.stack([reconstruct(rng.poisson(counts).astype(np.int32)) for _ in range(replicates)])
+    means = [[float((image * mask).sum() / mask.sum()) for mask in masks.values()] for image in images]
+    return CountingUncertainty(
+        images.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32),
+        images.mean(axis=0, dtype=np.float64).astype(np.float32),
+        tuple(masks),
+        np.array(means).reshape(replicates, len(masks)),
+        images,
+    )

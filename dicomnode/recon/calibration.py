@@ -61,7 +61,7 @@ class SpectCalibration(Settings):
     collimator: str = Field(description="name of the collimator model used (`dicomnode recon --collimator`)")
     nuclide: str = Field(description="nuclide as ICRP 107 writes it, e.g. Lu-177")
     windows_kev: tuple[tuple[tuple[float, float], ...], ...] = Field(
-        description="ranges of every energy window of the acquisition"
+        description="ranges of every energy window of the acquisition, in any order"
     )
     protocol: str = Field(description="digest of the protocol and voxel size it was made with")
     cps_per_mbq: float = Field(gt=0, description="counts per second and MBq of one view (one head)")
@@ -193,10 +193,22 @@ def _misfit(
 def _same_windows(
     one: Sequence[Sequence[tuple[float, float]]], two: Sequence[Sequence[tuple[float, float]]]
 ) -> bool:
-    if [len(ranges) for ranges in one] != [len(ranges) for ranges in two]:
+    """True where each window has one of its own on the other side, in whatever order they stand."""
+    left = list(two)
+    for window in one:
+        same = next((other for other in left if _same_ranges(window, other)), None)
+        if same is None:
+            return False
+        left.remove(same)
+    return not left
+
+
+def _same_ranges(one: Sequence[tuple[float, float]], two: Sequence[tuple[float, float]]) -> bool:
+    if len(one) != len(two):
         return False
-    edges = [np.array([edge for ranges in side for pair in ranges for edge in pair]) for side in (one, two)]
-    return bool(np.abs(edges[0] - edges[1]).max() <= WINDOW_TOLERANCE_KEV)
+    return bool(
+        np.abs(np.array(sorted(one)) - np.array(sorted(two))).max(initial=0.0) <= WINDOW_TOLERANCE_KEV
+    )
 
 
 def dead_time_factor(observed_cps: npt.ArrayLike, dead_time_us: float) -> Float64:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dicomnode.errors import Inconsistent
-from dicomnode.model import ActivityMap, Finding, Grid, Severity
+from dicomnode.model import ActivityMap, CountingNoise, Finding, Grid, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, judge, residual_z
 from dicomnode.recon.attenuation import AttenuationMap
@@ -79,22 +80,25 @@ class Reconstruction:
     recovery: Mapping[str, float]
     findings: tuple[Finding, ...]
 
-    @property
+    @cached_property
     def activity(self) -> ActivityMap:
-        """Bq/mL at the start of the acquisition. Raises Inconsistent without a calibration record."""
-        return ActivityMap(self.grid, self.counts * self._factor)
+        """Bq/mL at the start of the acquisition, with its noise by counting where that was found.
+
+        Raises Inconsistent without a calibration record.
+        """
+        return ActivityMap(self.grid, self.counts * self._factor, self.counting)
 
     @property
     def reference_activity(self) -> ActivityMap:
         """The same of OSEM."""
         return ActivityMap(self.grid, self.reference * self._factor)
 
-    @property
-    def sigma_bq_per_ml(self) -> Float32 | None:
-        """Standard deviation by counting noise per voxel, Bq/mL; None without bootstraps."""
+    @cached_property
+    def counting(self) -> CountingNoise | None:
+        """Noise by counting, Bq/mL; None without bootstraps."""
         if self.uncertainty is None:
             return None
-        return np.asarray(self.uncertainty.sigma * self._factor, dtype=np.float32)
+        return CountingNoise.of(self.grid, self.uncertainty.replicates).scaled(self._factor)
 
     @property
     def _factor(self) -> float:

@@ -243,12 +243,13 @@ def _projections(
     started_at: datetime,
     seed: int,
 ) -> Projections:
-    """The noun, with a series UID that follows from the seed."""
+    """The noun, with a series UID that follows from the seed. Two heads take a half each, at one time."""
     seconds = np.full(geometry.views, settings.seconds_per_view)
-    heads = "2" if geometry.views % 2 == 0 else "1"
+    heads = 2 if geometry.views % 2 == 0 else 1
+    started = np.tile(np.arange(geometry.views // heads) * settings.seconds_per_view, heads)
     uid = f"2.25.{int(np.random.default_rng(seed).integers(2**62))}"
     return Projections(
-        counts, windows, 0, geometry.angle_deg, geometry.radius_mm, seconds, np.cumsum(seconds) - seconds,
+        counts, windows, 0, geometry.angle_deg, geometry.radius_mm, seconds, started,
         geometry.voxel_mm, grid, started_at, nuclide, collimator.name, f"{uid}.1", f"{uid}.2",
-        facts={"manufacturer": "SIMULATED (not a camera)", "seed": str(seed), "detectors": heads},
+        facts={"manufacturer": "SIMULATED (not a camera)", "seed": str(seed), "detectors": str(heads)},
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.model import ActivityMap, Grid, HuMap
+from dicomnode.model import ActivityMap, CountingNoise, Grid, HuMap
 
 Image = Any
 """SimpleITK.Image (the package has no types)."""
@@ -73,8 +73,16 @@ def rigid(parameters: tuple[float, ...], center_mm: tuple[float, float, float]) 
 
 
 def resample_activity(activity: ActivityMap, target: Grid, transform: Transform) -> ActivityMap:
-    """The concentration on ``target``, interpolated once; zero where it was not seen."""
-    return ActivityMap(target, resample(to_image(activity.bq_per_ml, activity.grid), target, transform, 0.0))
+    """The concentration on ``target``, interpolated once, and its noise; zero where it was not seen.
+
+    Replicates of the noise go the same way as the map itself, so what interpolation does to noise is in them.
+    """
+    values = resample(to_image(activity.bq_per_ml, activity.grid), target, transform, 0.0)
+    noise = activity.counting
+    if noise is not None:
+        moved = [resample(to_image(one, noise.grid), target, transform, 0.0) for one in noise.volumes()]
+        noise = CountingNoise.of(target, np.stack(moved))
+    return ActivityMap(target, values, noise)
 
 
 def seen(source: Grid, target: Grid, transform: Transform) -> Mask:

@@ -21,7 +21,7 @@ from dicomnode.model import (
     TiaMap,
 )
 from dicomnode.tia.estimate import Estimate, budget, region_tia
-from dicomnode.tia.measure import FIELD_OF_VIEW, REMAINDER, Measured, Partition, measured, partition
+from dicomnode.tia.measure import FIELD_OF_VIEW, REMAINDER, Measured, Partition, counted, measured, partition
 from dicomnode.tia.select import Rising, fitted, rise
 from dicomnode.tia.settings import TiaSettings
 from dicomnode.tia.single_time_point import single_time_point
@@ -302,7 +302,7 @@ class _Job:
         half_life = log(2.0) / self.physical_per_h
         note = Finding("tia-method", Severity.NOTE, f"{chosen}; physical half-life {half_life:.3f} h")
         missing = [n for n in (self.regions.names if self.regions else ()) if not self.regions_has(n)]
-        return (note, *(_empty(n) for n in missing), *self.findings.values())
+        return (note, *counted(self.points), *(_empty(n) for n in missing), *self.findings.values())
 
     def regions_has(self, name: str) -> bool:
         return self.regions is not None and bool(self.regions.masks[name].any())

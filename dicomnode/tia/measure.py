@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.errors import Inconsistent
-from dicomnode.model import Grid, LabelMap, RegisteredTimePoint
+from dicomnode.model import Finding, Grid, LabelMap, RegisteredTimePoint, Severity
 from dicomnode.tia.curves import Array
 from dicomnode.tia.settings import TiaSettings, UncertaintySettings
 from dicomnode.tia.uncertainty import contour_relative, recovery_at
@@ -25,7 +25,7 @@ class Measured:
     Attributes
     ----------
     hours, activity_mbq : (n,) activity after recovery correction
-    counts_mbq : (n,) standard uncertainty from counting alone
+    counts_mbq : (n,) standard uncertainty from counting alone, independent between time points
     time_point_relative : what one time point does not share with the others
     common : contributions that all time points share: calibration, recovery, contour (relative)
     recovery : coefficient by which activity was divided; 1 without correction
@@ -93,6 +93,29 @@ def region_mbq(points: Sequence[RegisteredTimePoint], mask: npt.NDArray[np.bool_
     return np.array([p.activity.bq_per_ml[mask].sum(dtype=np.float64) * ml / 1e6 for p in points])
 
 
+def counts_mbq(
+    points: Sequence[RegisteredTimePoint],
+    mask: npt.NDArray[np.bool_] | None,
+    activity_mbq: Array,
+    u: UncertaintySettings,
+) -> Array:
+    """Standard uncertainty (n,) of a region's activity from counting, MBq.
+
+    What a time point's own reconstruction found stands in place of the estimate by sensitivity, which knows
+    nothing of what reconstruction does to noise. At least one count, so that an empty region does not claim
+    to be known exactly.
+    """
+    per_mbq = counts_per_mbq(u)
+    estimated = np.sqrt(np.maximum(activity_mbq * per_mbq, 1.0)) / per_mbq
+    known = [p.activity.counting for p in points]
+    return np.array(
+        [
+            one if noise is None else max(noise.region_mbq(mask), 1.0 / per_mbq)
+            for one, noise in zip(estimated, known, strict=True)
+        ]
+    )
+
+
 def measured(
     name: str,
     points: Sequence[RegisteredTimePoint],
@@ -101,10 +124,9 @@ def measured(
     settings: TiaSettings,
 ) -> Measured:
     """A region's curve. ``volume_ml`` None (field of view, remainder): neither contour nor recovery."""
-    u, per_mbq = settings.uncertainty, counts_per_mbq(settings.uncertainty)
+    u = settings.uncertainty
     raw = region_mbq(points, mask)
-    # At least one count, so that an empty region does not claim to be known exactly.
-    noise = np.sqrt(np.maximum(raw * per_mbq, 1.0)) / per_mbq
+    noise = counts_mbq(points, mask, raw, settings.uncertainty)
     common, recovery, slope = {"calibration": u.calibration_relative}, 1.0, 0.0
     if volume_ml is not None:
         if settings.recovery and (not settings.recovery_regions or name in settings.recovery_regions):
@@ -114,3 +136,13 @@ def measured(
         common["contour"] = contour_relative(volume_ml, voxel_mm, recovery, slope, u)
     hours = np.array([p.hours for p in points])
     return Measured(name, hours, raw / recovery, noise / recovery, u.time_point_relative, common, recovery)
+
+
+def counted(points: Sequence[RegisteredTimePoint]) -> tuple[Finding, ...]:
+    """Whose counting noise their reconstruction found; nothing where that is so of none."""
+    known = [p.label for p in points if p.activity.counting is not None]
+    if not known:
+        return ()
+    rest = "" if len(known) == len(points) else "; of the others it is estimated by sensitivity and time"
+    said = f"the counting noise of {', '.join(known)} is what the reconstruction found by its bootstrap{rest}"
+    return (Finding("tia-counting", Severity.NOTE, said, measured=float(len(known))),)

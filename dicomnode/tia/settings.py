@@ -72,13 +72,15 @@ class UncertaintySettings(Settings):
     time_point_relative: float = Field(
         0.05,
         description="standard uncertainty of one time point that the others do not share, relative: "
-        "reconstruction, registration, dead time (a site estimate; it weighs the fit)",
+        "reconstruction, registration, dead time, but not counting, which is added "
+        "(a site estimate; it weighs the fit)",
         gt=0,
         lt=1,
     )
     sensitivity_cps_per_mbq: float = Field(
         5.67,
-        description="system sensitivity, counts/s per MBq, for the counting noise "
+        description="system sensitivity, counts/s per MBq, for the counting noise where the reconstruction "
+        "states none "
         "(5.67: 177Lu SPECT, Santoro et al. 2018, doi 10.1186/s13550-018-0459-4)",
         gt=0,
     )

@@ -54,6 +54,18 @@ def count_variance(bq_per_ml: Array, voxel_ml: float, u: UncertaintySettings) ->
     return np.asarray(np.maximum(bq_per_ml * per_bq_per_ml, 1.0) / per_bq_per_ml**2)
 
 
+def _variances(
+    points: Sequence[RegisteredTimePoint], z: slice, expected: Array, u: UncertaintySettings
+) -> Array:
+    """Counting variance (n, voxels) of a slab, (Bq/mL)^2: what the reconstruction found, or else by the
+    ``expected`` concentration."""
+    out = count_variance(expected, points[0].activity.grid.voxel_ml, u)
+    for row, noise in zip(out, (p.activity.counting for p in points), strict=True):
+        if noise is not None:
+            row[:] = np.square(noise.sigma_bq_per_ml(z).ravel(), dtype=np.float64)
+    return out
+
+
 def linear_maps(
     points: Sequence[RegisteredTimePoint],
     parts: Partition,
@@ -71,7 +83,7 @@ def linear_maps(
         c, owner = _concentrations(points, z), parts.owner[z].ravel()
         k = weights.k_h.T[:, owner]
         total = np.einsum("iv,iv->v", k, c)
-        noise = np.einsum("iv,iv->v", k**2, count_variance(c, grid.voxel_ml, u))
+        noise = np.einsum("iv,iv->v", k**2, _variances(points, z, c, u))
         tia[z] = (total * MBQ_S).reshape(tia[z].shape)
         spread = np.sqrt(noise + (weights.shared_relative[owner] * total) ** 2)
         sigma[z] = (spread * MBQ_S).reshape(sigma[z].shape)
@@ -80,11 +92,11 @@ def linear_maps(
 
 @dataclass(frozen=True, eq=False)
 class VoxelFit:
-    """Mono-exponentials of many voxels: integral and its standard uncertainty from the fit (Bq h/mL), and
-    which voxels were fitted and which stopped at physical decay."""
+    """Mono-exponentials of many voxels: integral (Bq h/mL), its derivative by each activity (n, voxels; h),
+    and which voxels were fitted and which stopped at physical decay."""
 
     integral: Array
-    sigma: Array
+    sensitivity_h: Array
     fitted: npt.NDArray[np.bool_]
     at_bound: npt.NDArray[np.bool_]
 
@@ -113,9 +125,9 @@ def fit_voxels(hours: Array, activity: Array, sigma: Array, physical_per_h: floa
     lam = np.exp(np.where(bound, lowest, log_rate))
     e = np.exp(-t * lam)
     amplitude = (w * a * e).sum(0) / (w * e * e).sum(0)
-    out = VoxelFit(np.zeros(activity.shape[1]), np.zeros(activity.shape[1]), fitted, np.zeros_like(fitted))
+    out = VoxelFit(np.zeros(activity.shape[1]), np.zeros(activity.shape), fitted, np.zeros_like(fitted))
     out.integral[fitted] = amplitude / lam
-    out.sigma[fitted] = _mono_sigma(t, w, e, amplitude, lam, bound)
+    out.sensitivity_h[:, fitted] = _mono_sensitivity(t, w, e, amplitude, lam, bound)
     out.at_bound[fitted] = bound
     return out
 
@@ -147,16 +159,20 @@ def _golden_maximum(score: Callable[[Array], Array], rate: Array, physical_per_h
     return np.asarray((low + high) / 2.0)
 
 
-def _mono_sigma(t: Array, w: Array, e: Array, a: Array, lam: Array, bound: npt.NDArray[np.bool_]) -> Array:
-    """Standard uncertainty of a/lambda from the 2 x 2 covariance of (a, lambda); of a alone at the bound."""
+def _mono_sensitivity(
+    t: Array, w: Array, e: Array, a: Array, lam: Array, bound: npt.NDArray[np.bool_]
+) -> Array:
+    """Derivative (n, voxels) of a/lambda by each activity, h: g^T (J^T W J)^-1 J^T W with J that of
+    (a, lambda); of a alone at the bound."""
     faa, fal = (w * e * e).sum(0), -(w * a * t * e * e).sum(0)
     fll = (w * (a * t * e) ** 2).sum(0)
     determinant = faa * fll - fal**2
     ga, gl = 1.0 / lam, -a / lam**2
     free = ~bound & (determinant > 1e-12 * faa * fll)
     safe = np.where(free, determinant, 1.0)
-    variance = np.where(free, (fll * ga**2 - 2 * fal * ga * gl + faa * gl**2) / safe, ga**2 / faa)
-    return np.asarray(np.sqrt(variance))
+    by_a = np.where(free, (fll * ga - fal * gl) / safe, ga / faa)
+    by_lambda = np.where(free, (faa * gl - fal * ga) / safe, 0.0)
+    return np.asarray(w * e * (by_a - by_lambda * a * t))
 
 
 def mono_maps(
@@ -171,7 +187,8 @@ def mono_maps(
     """Voxel-wise mono-exponential TIA and standard uncertainty; the trapezoid where it cannot be fitted.
 
     Weights come from the noise expected of the field of view's mean curve scaled to the voxel, not from the
-    voxel's own noisy values (which would favour low values).
+    voxel's own noisy values (which would favour low values). The uncertainty is that of the weighted fit
+    under the noise that is known.
 
     Returns
     -------
@@ -185,10 +202,13 @@ def mono_maps(
     for z in _slabs(grid, progress):
         c, owner = _concentrations(points, z), parts.owner[z].ravel()
         expected = np.maximum(shape[:, None] * c.mean(0), 0.0)
-        noise = count_variance(expected, grid.voxel_ml, u) + (u.time_point_relative * expected) ** 2
-        fit = fit_voxels(hours, c, np.sqrt(noise), physical_per_h)
+        unshared = (u.time_point_relative * expected) ** 2
+        weighed = count_variance(expected, grid.voxel_ml, u) + unshared
+        fit = fit_voxels(hours, c, np.sqrt(weighed), physical_per_h)
         scale = MBQ_S / recovery[owner]
-        spread = np.hypot(fit.sigma, u.calibration_relative * fit.integral) * scale
+        noise = _variances(points, z, expected, u) + unshared
+        own = np.sqrt(np.einsum("iv,iv->v", fit.sensitivity_h**2, noise))
+        spread = np.hypot(own, u.calibration_relative * fit.integral) * scale
         shape_of_slab = tia[z].shape
         tia[z] = np.where(fit.fitted, fit.integral * scale, tia[z].ravel()).reshape(shape_of_slab)
         sigma[z] = np.where(fit.fitted, spread, sigma[z].ravel()).reshape(shape_of_slab)

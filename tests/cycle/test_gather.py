@@ -147,3 +147,21 @@ def test_two_acquisitions_of_projections_at_one_time_hold() -> None:
     beds = [series(f"1.{i}", Role.PROJECTIONS, 4 + i / 10, "5.1", nuclide="Lu-177") for i in (1, 2)]
     (cycle,) = gather(beds, [LU], CycleSettings(), reconstruct=True).cycles
     assert [f.rule for f in cycle.findings] == ["several-reconstructions"]
+
+
+def test_noise_belongs_to_the_image_that_it_refers_to() -> None:
+    image = series("1.1", Role.EMISSION, 4, "5.1")
+    noise = series("3.1", Role.UNCERTAINTY, 4, "5.1", referenced_series_uids=("1.1", "1.9"))
+    other = series("3.2", Role.UNCERTAINTY, 4, "5.1", referenced_series_uids=("1.8",))
+    got = gather([image, noise, other], [LU], CycleSettings())
+    assert got.cycles[0].time_points[0].uncertainty is noise
+    assert noise in got.cycles[0].series()
+    assert list(got.unused) == ["3.2"]
+    assert got.unused["3.2"][0] == "no-image"
+
+
+def test_projections_that_are_reconstructed_find_their_noise_anew() -> None:
+    raw = series("1.1", Role.PROJECTIONS, 4, "5.1", nuclide="Lu-177")
+    noise = series("3.1", Role.UNCERTAINTY, 4, "5.1", referenced_series_uids=("1.1",))
+    got = gather([raw, noise], [LU], CycleSettings(), reconstruct=True)
+    assert got.cycles[0].time_points[0].uncertainty is None

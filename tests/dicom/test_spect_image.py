@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
@@ -15,14 +16,15 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.decode import read_emission
+from dicomnode.dicom.decode.activity_noise import read_activity_noise
 from dicomnode.dicom.headers import read_header
 from dicomnode.dicom.modules import ObjectIdentity
-from dicomnode.dicom.parametric_map import write_activity_sigma
+from dicomnode.dicom.parametric_map import write_activity_noise, write_activity_sigma
 from dicomnode.dicom.reference import PatientStudy, SourceImage
 from dicomnode.dicom.spect_image import Radiopharmaceutical, SpectImage, write_pt, write_recon_tomo
 from dicomnode.dicom.uids import named_uid
-from dicomnode.errors import OutOfDomain
-from dicomnode.model import ActivityMap, Grid
+from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.model import ActivityMap, CountingNoise, Grid
 from dicomnode.model.projections import EnergyWindow
 from dicomnode.model.series import EmissionVolume, Role
 
@@ -167,6 +169,49 @@ def test_the_uncertainty_is_no_image_that_is_taken_for_activity(tmp_path: Path) 
     )
 
 
+def noise(grid: Grid = GRID) -> CountingNoise:
+    """Six replicates of a box of 5 x 6 x 7 voxels."""
+    values = np.zeros((6, *GRID.shape_zyx), np.float32)
+    values[:, 1:6, 1:7, 1:8] = np.random.default_rng(8).normal(0, 1e5, (6, 5, 6, 7))
+    return CountingNoise.of(grid, values)
+
+
+def written(made: CountingNoise, folder: Path) -> list[Path]:
+    paths = []
+    numbered = [replace(identity("n"), sop_instance_uid=named_uid("n", str(k))) for k in range(6)]
+    for k, data in enumerate(write_activity_noise(made, PATIENT, numbered, sources=[RAW])):
+        paths.append(folder / f"{(k * 5) % 6}.dcm")
+        paths[-1].write_bytes(data)
+    return sorted(paths)
+
+
+@pytest.mark.parametrize("slices", [1, -1])
+def test_the_noise_comes_back_as_it_was(tmp_path: Path, slices: int) -> None:
+    """On the grid of the PT that is written beside it, of a left-handed grid as well, in any order."""
+    grid = Grid(GRID.shape_zyx, GRID.spacing_mm, GRID.origin_mm, (1, 0, 0, 0, 1, 0, 0, 0, slices))
+    made = noise(grid)
+    paths = written(made, tmp_path)
+    header = read_header(paths[0], ZoneInfo("UTC"))
+    assert (header.role, header.referenced_series_uids) == (Role.UNCERTAINTY, (named_uid("raw series"),))
+    (tmp_path / "pt").mkdir()
+    of = SpectImage(**{**image().__dict__, "activity": ActivityMap(grid, image().activity.bq_per_ml)})
+    beside = read_back(write_pt(of, PATIENT, identity("a")), tmp_path / "pt")
+    back = read_activity_noise(paths, beside.grid)
+    np.testing.assert_allclose(back.sigma_bq_per_ml(), made.sigma_bq_per_ml()[::slices], rtol=2e-3, atol=1)
+    mask = np.zeros(GRID.shape_zyx, bool)
+    mask[2:4, 3:5, 2:6] = True
+    assert back.region_mbq(mask[::slices]) == pytest.approx(made.region_mbq(mask), rel=2e-3)
+
+
+def test_noise_that_is_cut_or_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    paths = written(noise(), tmp_path)
+    with pytest.raises(Inconsistent, match="two at least"):
+        read_activity_noise(paths[:1], GRID)
+    elsewhere = Grid(GRID.shape_zyx, GRID.spacing_mm, (0.0, 0.0, 0.0))
+    with pytest.raises(Inconsistent, match="does not lie on the voxels"):
+        read_activity_noise(paths, elsewhere)
+
+
 def complaints(data: bytes, folder: Path) -> list[str]:
     """What dciodvfy calls an error."""
     program = shutil.which("dciodvfy")
@@ -184,6 +229,7 @@ def test_every_object_conforms(tmp_path: Path, position: str) -> None:
     assert complaints(write_recon_tomo(made, PATIENT, identity("b"), [RAW]), tmp_path) == []
     sigma = write_activity_sigma(GRID, made.activity.bq_per_ml, PATIENT, identity("s"), sources=[RAW])
     assert complaints(sigma, tmp_path) == []
+    assert complaints(write_activity_noise(noise(), PATIENT, [identity("n")] * 6)[0], tmp_path) == []
 
 
 def test_what_is_not_known_of_the_administration_is_left_out(tmp_path: Path) -> None:

@@ -167,6 +167,10 @@ def test_window_edges_may_differ_by_half_a_kev():
     near = tuple(tuple((low + 0.4, high - 0.4) for low, high in w) for w in windows_of(scan()))
     far = tuple(tuple((low + 0.6, high) for low, high in w) for w in windows_of(scan()))
     assert choose([record(windows_kev=near)], scan(), Protocol(), "siemens-me")
+    turned = tuple(tuple(reversed(w)) for w in reversed(near))
+    assert choose([record(windows_kev=turned)], scan(), Protocol(), "siemens-me")
+    with pytest.raises(Refused, match="windows are"):
+        choose([record(windows_kev=(near[0],) * len(near))], scan(), Protocol(), "siemens-me")
     with pytest.raises(Refused, match="EnergyWindowRangeSequence"):
         choose([record(windows_kev=far)], scan(), Protocol(), "siemens-me")
 
