@@ -39,7 +39,7 @@ def stop_cycles(session: Session, after: int, config: Config, now: datetime) -> 
         .where(second.state == "CONFLICT", second.id > after, first.state == "INDEXED")
         .distinct()
     )
-    for uid, series_uid in session.execute(met).tuples().all():
+    for uid, series_uid in session.execute(met).all():
         for row in _cycles_that_use(session, series_uid):
             if State(row.state) is not State.COLLECTING and not _is_known(session, row, uid):
                 _stop(session, row, rules.conflicting_instance(uid), config, now)

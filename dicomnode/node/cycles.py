@@ -59,7 +59,7 @@ def review(
         row = _row_of(session, plan, taken, config.node.name, now)
         taken.add(row.id)
         doubts = [*plan.findings, *_doubts(session, plan, config)]
-        doubts += [f for f in known.findings if _concerns(f, plan)]
+        doubts += _told_of(known, plan)
         look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since, known_until)
         if look is not None:
             again.append(look)
@@ -132,11 +132,11 @@ def _doubts(session: Session, plan: CyclePlan, config: Config) -> Iterable[Findi
             yield rules.conflicting_instance(uid)
 
 
-def _concerns(finding: Finding, plan: CyclePlan) -> bool:
-    sources = {s.series_uid for s in plan.series()}
-    return finding.subject in sources or (
-        plan.administration is not None and finding.subject == plan.administration.source
-    )
+def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:
+    """What is doubtful in what is known of a cycle's administration, or in what its own series say of it."""
+    mine = {s.series_uid for s in plan.series()}
+    for administration, found in known.doubts.items():
+        yield from (f for f in found if administration == plan.administration or f.subject in mine)
 
 
 def _bring_up_to_date(
@@ -158,6 +158,8 @@ def _bring_up_to_date(
         _write_findings(session, row, doubts, now)
     if State(row.state) is not State.COLLECTING:
         return None
+    if not _are_written(session, row, doubts):  # a report or a setting may bring doubt, and images none
+        _write_findings(session, row, doubts, now)
     ready = readiness(
         plan,
         now,
@@ -219,6 +221,14 @@ def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: s
         target.structure_series_uids = json.dumps([s.series_uid for s in point.structures])
         session.add(target)
     row.administration_id = administrations.row_of(session, plan.patient_id, plan.administration, here, now)
+
+
+def _are_written(session: Session, row: CycleRow, findings: Sequence[Finding]) -> bool:
+    written = select(FindingRow.rule, FindingRow.subject, FindingRow.sentence).where(
+        FindingRow.cycle_id == row.id, FindingRow.revision_id == ""
+    )
+    rows = session.execute(written).all()
+    return sorted(rows) == sorted((f.rule, f.subject, f.sentence) for f in findings)
 
 
 def _write_findings(session: Session, row: CycleRow, findings: Sequence[Finding], now: datetime) -> None:

@@ -297,7 +297,7 @@ def withdraw_stopped(session: Session, now: datetime) -> None:
         .where(Delivery.state == "QUEUED", Revision.state.in_(STOPPED))
         .distinct()
     )
-    for revision_id, state in session.execute(stopped).tuples().all():
+    for revision_id, state in session.execute(stopped).all():
         outbox.withdraw(session, revision_id, f"its revision was {state.lower()} meanwhile", now)
 
 
@@ -340,7 +340,7 @@ def _held(session: Session, row: CycleRow) -> Sequence[tuple[str, str]]:
                 FindingRow.revision_id.in_(of_now),
                 FindingRow.severity == Severity.HOLD.value,
             )
-        ).tuples()
+        )
     ]
 
 
