@@ -11,11 +11,6 @@ from tests.faults.tiny import ADMINISTERED, Tiny
 PATIENT = "T-one"
 
 
-def without_ct(*hours: float, patient: Tiny = Tiny("one")) -> list:  # type: ignore[type-arg]
-    """The emission object of each time point alone."""
-    return [patient.time_point(h)[0] for h in hours]
-
-
 def test_two_reports_that_contradict_each_other_hold_until_a_person_accepts_it(desk: Desk) -> None:
     """Also where the second comes after the first was matched, and changes nothing that is computed."""
     desk.report(PATIENT, Administration("Lu-177", 7400.0, ADMINISTERED, source="1.99.1"))
