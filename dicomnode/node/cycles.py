@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from dicomnode.archive import outbox
 from dicomnode.archive.records import (
     CycleRow,
     FindingRow,
@@ -39,6 +40,13 @@ from dicomnode.node.lifecycle import Happening, Instruction, State, advance
 
 NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
+EMPTIED = Finding(
+    "cycle-without-images",
+    Severity.HOLD,
+    "all its images belong to another cycle since an administration was corrected: what it delivered, if "
+    "anything, is wrong and has to be removed there; then release it, which closes it",
+)
+
 
 def review(
     session: Session,
@@ -63,6 +71,8 @@ def review(
         look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since, known_until)
         if look is not None:
             again.append(look)
+    for row in _emptied(session, patient_id, taken):
+        _stop_empty(session, row, config, now)
     _mark_series(session, series, gathering, config.node.name)
     return min(again, default=None)
 
@@ -198,6 +208,31 @@ def change(
         moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
         trail.append(session, moved)
     return instructions
+
+
+def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[CycleRow]:
+    """Cycles whose images all belong to another one now: an administration was corrected or withdrawn."""
+    return session.scalars(
+        select(CycleRow).where(
+            CycleRow.patient_id == patient_id,
+            CycleRow.id.not_in(taken),
+            CycleRow.id.in_(select(TimePointRow.cycle_id)),
+        )
+    ).all()
+
+
+def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """Nothing of it may leave or count any more; a person has to see what had left."""
+    session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
+    row.administration_id, row.inputs_digest = None, ""
+    row.accepted, row.released_by, row.released_because = "[]", "", ""
+    _write_findings(session, row, [EMPTIED], now)
+    for happening in (Happening.DATA_CHANGED, Happening.DOUBT):
+        change(session, row, happening, [EMPTIED.sentence], config.node.name, now)
+    revision = current_revision(session, row.id)
+    if revision is not None and revision.state != "SUPERSEDED":
+        outbox.withdraw(session, revision.id, "its images belong to another cycle", now)
+        revision.state = "HELD"
 
 
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:
