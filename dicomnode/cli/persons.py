@@ -1,4 +1,4 @@
-"""What a person tells the node: `administer`, `release`, `hold` and `send`."""
+"""What a person tells the node: `administer`, `withdraw`, `release`, `hold` and `send`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ because_option = click.option("--because", required=True, help="Why, in one sent
 @click.option(
     "--residual-mbq", type=float, default=0.0, help="Left in syringe and lines, already subtracted."
 )
+@click.option("--replaces", type=int, default=None, help="Number of an administration that was told wrongly.")
 @by_option
 @faults_are_told
 def administer(
@@ -35,12 +36,13 @@ def administer(
     at: str,
     radiopharmaceutical: str,
     residual_mbq: float,
+    replaces: int | None,
     by: str,
 ) -> None:
     """Tell an administration; it takes precedence over what the images say."""
     from dicomnode.node.persons import administer as tell
 
-    tell(
+    number = tell(
         house_of(config_path),
         patient_id,
         nuclide,
@@ -50,8 +52,22 @@ def administer(
         residual_mbq,
         by,
         datetime.now(UTC),
+        replaces,
     )
-    click.echo("recorded")
+    click.echo(f"recorded as administration {number}")
+
+
+@click.command()
+@click.argument("number", type=int)
+@config_option
+@by_option
+@because_option
+@faults_are_told
+def withdraw(number: int, config_path: Path, by: str, because: str) -> None:
+    """Take back administration NUMBER, which a person told of the wrong patient or day."""
+    from dicomnode.node.persons import withdraw as decide
+
+    click.echo(decide(house_of(config_path), number, by, because))
 
 
 @click.command()

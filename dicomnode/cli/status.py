@@ -90,6 +90,10 @@ def _history(facts: dict[str, Any]) -> Iterator[str]:
     if told:
         at = f"{told['administered_at']:%Y-%m-%d %H:%M}"
         yield f"administered {told['activity_mbq']:.0f} MBq on {at} UTC (from {told['source']})"
+    for one in facts["told"]:
+        at = f"{one['administered_at']:%Y-%m-%d %H:%M}"
+        what = f"{one['activity_mbq']:.0f} MBq {one['nuclide']} on {at} UTC"
+        yield f"  told as administration {one['id']}: {what} ({one['source']})"
     for point in facts["time_points"]:
         hours = f"{point['hours']:.2f} h" if point["hours"] is not None else "? h"
         yield f"  {point['label']}  {hours:>9}  {'with CT' if point['ct_series_uid'] else 'without CT'}"

@@ -67,7 +67,8 @@ def calibrate(
     Counts: A = N / (T S) with T the whole acquisition and S the sensitivity (cps/MBq). The mean over
     the acquisition is brought to its start by lambda T / (1 - exp(-lambda T)) where the values are not
     decay-corrected (NONE), and by exp(-lambda (start - administration)) where they are corrected to the
-    administration (ADMIN). MIRD pamphlets 23 and 26 (JNM 2012;53:1310, 2016;57:151).
+    administration (ADMIN), at the time that the object states for it, whatever else is known.
+    MIRD pamphlets 23 and 26 (JNM 2012;53:1310, 2016;57:151).
 
     Raises
     ------
@@ -156,8 +157,12 @@ def _to_start(
     if reference == "NONE":
         x = decay_per_s * (volume.duration_s or 0.0)
         return x / -expm1(-x) if x > 0 else 1.0
+    # where the record overrules the object, the instant that the object states does not count either
+    corrected_to = volume.decay_reference_at if volume.decay_reference == reference else None
     if reference == "ADMIN":
-        if administered_at is None:
+        # the camera took the administration that the object states, right or wrong: undone with the same
+        corrected_to = corrected_to or administered_at
+        if corrected_to is None:
             raise Refused(
                 "values are decay-corrected to the administration, whose time is not known",
                 attribute="DecayCorrection",
@@ -165,8 +170,5 @@ def _to_start(
                 uid=volume.series_uid,
                 remedy="Tell the administration with `dicomnode administer`",
             )
-        return exp(-decay_per_s * (volume.started_at - administered_at).total_seconds())
-    # where the record overrules the object, the instant that the object states does not count either
-    stated_at = volume.decay_reference_at if volume.decay_reference == reference else None
-    moved: timedelta = volume.started_at - (stated_at or volume.started_at)
+    moved: timedelta = volume.started_at - (corrected_to or volume.started_at)
     return exp(-decay_per_s * moved.total_seconds())

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TypeVar
 
 from dicomnode.cycle.settings import CycleSettings
@@ -181,18 +182,10 @@ def _one_per_time_point(
     emissions: Sequence[SeriesSummary], settings: CycleSettings
 ) -> tuple[list[SeriesSummary], dict[str, tuple[str, str]], dict[str, Finding]]:
     """Where one acquisition was reconstructed several times, the one to use; doubts by series UID."""
-    groups: dict[tuple[str, str], list[list[SeriesSummary]]] = defaultdict(list)
-    gap = timedelta(minutes=settings.time_point_gap_min)
-    for s in sorted(emissions, key=lambda s: (s.acquired_at, s.series_uid)):
-        same_frame = groups[(s.frame_of_reference_uid or s.series_uid, s.nuclide)]
-        if same_frame and _time(s) - _time(same_frame[-1][-1]) < gap:
-            same_frame[-1].append(s)
-        else:
-            same_frame.append([s])
     chosen: list[SeriesSummary] = []
     unused: dict[str, tuple[str, str]] = {}
     doubts: dict[str, Finding] = {}
-    for whole in (g for same_frame in groups.values() for g in same_frame):
+    for whole in _acquisitions(emissions, settings):
         raw = [s for s in whole if s.role is Role.PROJECTIONS]
         group = raw or whole
         for s in whole:
@@ -225,6 +218,29 @@ def _one_per_time_point(
                     f"another reconstruction of the acquisition of {pick.series_uid}",
                 )
     return chosen, unused, doubts
+
+
+def _acquisitions(
+    emissions: Sequence[SeriesSummary], settings: CycleSettings
+) -> Iterable[list[SeriesSummary]]:
+    """Emission series of one acquisition: one frame of reference, nearly one time, and one nuclide. A series
+    that does not state its nuclide goes with its frame: it is never an acquisition more."""
+    gap = timedelta(minutes=settings.time_point_gap_min)
+    frames: dict[str, list[list[SeriesSummary]]] = defaultdict(list)
+    for s in sorted(emissions, key=lambda s: (not s.nuclide, s.acquired_at, s.series_uid)):
+        frame = frames[s.frame_of_reference_uid or s.series_uid]
+        near = (
+            g
+            for g in frame
+            if min(abs(_time(s) - _time(o)) for o in g) < gap
+            if not s.nuclide or s.nuclide == g[0].nuclide
+        )
+        group = next(near, None)
+        if group is None:
+            frame.append([s])
+        else:
+            group.append(s)
+    return (g for frame in frames.values() for g in frame)
 
 
 def _time(series: SeriesSummary) -> datetime:
@@ -293,6 +309,7 @@ def _cycles(
     for (nuclide, administration), members in groups.items():
         findings = [f for p in members for s in (p.emission, p.ct) if s is not None for f in s.findings]
         findings += [doubts[p.emission.series_uid] for p in members if p.emission.series_uid in doubts]
+        findings += _too_close(members, settings)
         yield CyclePlan(
             patient_id=members[0].emission.patient_id,
             nuclide=nuclide,
@@ -300,3 +317,20 @@ def _cycles(
             time_points=tuple(members),
             findings=tuple(dict.fromkeys(findings)),
         )
+
+
+def _too_close(points: Sequence[TimePointPlan], settings: CycleSettings) -> Iterable[Finding]:
+    """One acquisition must not count as two points of a curve."""
+    for before, after in pairwise(points):
+        minutes = (after.acquired_at - before.acquired_at).total_seconds() / 60
+        if minutes < settings.time_point_gap_min:
+            yield Finding(
+                "time-points-too-close",
+                Severity.HOLD,
+                f"two time points lie only {minutes:.0f} min apart and may be one acquisition: release the "
+                f"cycle where they are two; else have the sender repair frame of reference or nuclide",
+                measured=minutes,
+                limit=settings.time_point_gap_min,
+                unit="min",
+                subject=after.emission.series_uid,
+            )

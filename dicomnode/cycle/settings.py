@@ -45,7 +45,10 @@ class CycleSettings(Settings):
         96.0, gt=0, description="a cycle short of time points starts after this long without new ones"
     )
     cycle_window_d: float = Field(
-        21.0, gt=0, description="an acquisition later than this after an administration does not belong to it"
+        21.0,
+        gt=0,
+        description="an acquisition later than this after an administration does not belong to it; two "
+        "administrations of one nuclide closer than this hold the cycle",
     )
     administration_tolerance_min: float = Field(
         10.0, ge=0, description="two statements of one administration time may differ by this much"
@@ -59,7 +62,8 @@ class CycleSettings(Settings):
     time_point_gap_min: float = Field(
         90.0,
         gt=0,
-        description="emission series of one frame of reference closer than this are one time point",
+        description="emission series closer than this are one time point where they share the frame of "
+        "reference, and hold the cycle where they do not",
     )
     emission_description: str = Field(
         "",

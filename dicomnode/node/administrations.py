@@ -5,18 +5,22 @@ A row is never changed: what a person tells again withdraws the row before, whic
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import AdministrationRow
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
 from dicomnode.config import Config
+from dicomnode.errors import Refused
 from dicomnode.model import Administration
+
+PERSON = "person:"
+"""How the source of a row begins that a person told."""
 
 RESTATED = ("header:", "config")
 """Sources of rows that only repeat what image headers or the configuration say (afresh at every review)."""
@@ -34,7 +38,7 @@ def told(session: Session, patient_id: str, config: Config, *, reports: bool) ->
             r.nuclide, r.activity_mbq, r.administered_at, r.radiopharmaceutical, r.residual_mbq, r.source
         )
         for r in rows
-        if r.source.startswith("person:") != reports and not r.source.startswith(RESTATED)
+        if r.source.startswith(PERSON) != reports and not r.source.startswith(RESTATED)
     ]
     if not reports:
         zone = ZoneInfo(config.node.zone)
@@ -51,6 +55,29 @@ def told(session: Session, patient_id: str, config: Config, *, reports: bool) ->
             if a.patient_id == patient_id
         ]
     return administrations
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far the rows have been seen, and the patients of whom something was told or withdrawn since."""
+
+    newest: int = -1
+    withdrawn: int = 0
+    patients: tuple[str, ...] = ()
+
+
+def changed_since(session: Session, before: Told) -> Told:
+    """What was told or withdrawn since ``before``."""
+    ids, gone = AdministrationRow.id, AdministrationRow.withdrawn
+    newest = session.scalar(select(func.max(ids))) or 0
+    withdrawn = session.scalar(select(func.count()).where(gone)) or 0
+    if (newest, withdrawn) == (before.newest, before.withdrawn):
+        return replace(before, patients=())
+    changed = ids > before.newest
+    if withdrawn != before.withdrawn:
+        changed |= gone
+    patients = session.scalars(select(AdministrationRow.patient_id).where(changed).distinct()).all()
+    return Told(newest, withdrawn, tuple(patients))
 
 
 def record(
@@ -91,18 +118,42 @@ def withdraw_told_before(session: Session, patient_id: str, told: Administration
         select(AdministrationRow).where(
             AdministrationRow.patient_id == patient_id,
             AdministrationRow.nuclide == told.nuclide,
-            AdministrationRow.source.startswith("person:"),
+            AdministrationRow.source.startswith(PERSON),
             AdministrationRow.withdrawn.is_(False),
         )
     ):
         if abs((row.administered_at - told.at).total_seconds()) < 12 * 3600:
-            row.withdrawn = True
-            trail.append(
-                session,
-                events.administration_withdrawn(
-                    who, About(patient_id=patient_id), because="told again", administration_id=row.id
-                ),
-            )
+            withdraw(session, row, who, "told again")
+
+
+def withdraw(session: Session, row: AdministrationRow, who: str, because: str) -> None:
+    """An administration no longer counts; its row stays."""
+    row.withdrawn = True
+    trail.append(
+        session,
+        events.administration_withdrawn(
+            who, About(patient_id=row.patient_id), because=because, administration_id=row.id
+        ),
+    )
+
+
+def told_by_person(session: Session, number: int) -> AdministrationRow:
+    """The row that a person told and that still counts.
+
+    Raises
+    ------
+    Refused : no such row, one that was withdrawn, or one that objects or the configuration tell
+    """
+    row = session.get(AdministrationRow, number)
+    if row is None or row.withdrawn or not row.source.startswith(PERSON):
+        raise Refused(
+            "no person told this administration, or it was withdrawn",
+            attribute="administration",
+            value=str(number),
+            remedy="`dicomnode show` lists those that people told, by number; what images, reports or the "
+            "configuration say is corrected by telling it right with `dicomnode administer`",
+        )
+    return row
 
 
 def row_of(
@@ -113,7 +164,7 @@ def row_of(
     if told is None:
         return None
     known = _row_that_tells(session, patient_id, told)
-    if known is not None or told.source.startswith("person:"):
+    if known is not None or told.source.startswith(PERSON):
         return known
     if not told.source.startswith(RESTATED):  # a report would have its row
         told = replace(told, source=f"header:{told.source}")

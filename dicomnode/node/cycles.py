@@ -40,6 +40,13 @@ from dicomnode.node.lifecycle import Happening, Instruction, State, advance
 
 NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
+EMPTIED = Finding(
+    "cycle-without-images",
+    Severity.HOLD,
+    "all its images belong to another cycle since an administration was corrected: what it delivered, if "
+    "anything, is wrong and has to be removed there; then release it, which closes it",
+)
+
 
 def review(
     session: Session,
@@ -60,10 +67,12 @@ def review(
         row = _row_of(session, plan, taken, config.node.name, now)
         taken.add(row.id)
         doubts = [*plan.findings, *_doubts(session, plan, config)]
-        doubts += [f for f in known.findings if _concerns(f, plan)]
+        doubts += _told_of(known, plan)
         look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since, known_until)
         if look is not None:
             again.append(look)
+    for row in _emptied(session, patient_id, taken):
+        _stop_empty(session, row, config, now)
     _mark_series(session, series, gathering, config.node.name)
     return min(again, default=None)
 
@@ -133,11 +142,11 @@ def _doubts(session: Session, plan: CyclePlan, config: Config) -> Iterable[Findi
             yield rules.conflicting_instance(uid)
 
 
-def _concerns(finding: Finding, plan: CyclePlan) -> bool:
-    sources = {s.series_uid for s in plan.series()}
-    return finding.subject in sources or (
-        plan.administration is not None and finding.subject == plan.administration.source
-    )
+def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:
+    """What is doubtful in what is known of a cycle's administration, or in what its own series say of it."""
+    mine = {s.series_uid for s in plan.series()}
+    for administration, found in known.doubts.items():
+        yield from (f for f in found if administration == plan.administration or f.subject in mine)
 
 
 def _bring_up_to_date(
@@ -159,6 +168,8 @@ def _bring_up_to_date(
         _write_findings(session, row, doubts, now)
     if State(row.state) is not State.COLLECTING:
         return None
+    if not _are_written(session, row, doubts):  # a report or a setting may bring doubt, and images none
+        _write_findings(session, row, doubts, now)
     ready = readiness(
         plan,
         now,
@@ -216,6 +227,30 @@ def _withdraw(session: Session, row: CycleRow, because: str, now: datetime) -> N
             revision.state = "HELD"
 
 
+def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[CycleRow]:
+    """Cycles whose images all belong to another one now: an administration was corrected or withdrawn."""
+    return session.scalars(
+        select(CycleRow).where(
+            CycleRow.patient_id == patient_id,
+            CycleRow.id.not_in(taken),
+            CycleRow.id.in_(select(TimePointRow.cycle_id)),
+        )
+    ).all()
+
+
+def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """Nothing of it may leave or count any more; a person has to see what had left."""
+    session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
+    row.administration_id, row.inputs_digest = None, ""
+    row.accepted, row.released_by, row.released_because = "[]", "", ""
+    _write_findings(session, row, [EMPTIED], now)
+    for happening in (Happening.DATA_CHANGED, Happening.DOUBT):
+        change(session, row, happening, [EMPTIED.sentence], config.node.name, now)
+    revision = current_revision(session, row.id)
+    if revision is not None and revision.state != "SUPERSEDED":
+        revision.state = "HELD"
+
+
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:
     wanted = {p.emission.series_uid: (i, p) for i, p in enumerate(plan.time_points, start=1)}
     existing = {
@@ -238,6 +273,14 @@ def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: s
         target.structure_series_uids = json.dumps([s.series_uid for s in beside])
         session.add(target)
     row.administration_id = administrations.row_of(session, plan.patient_id, plan.administration, here, now)
+
+
+def _are_written(session: Session, row: CycleRow, findings: Sequence[Finding]) -> bool:
+    written = select(FindingRow.rule, FindingRow.subject, FindingRow.sentence).where(
+        FindingRow.cycle_id == row.id, FindingRow.revision_id == ""
+    )
+    rows = session.execute(written).all()
+    return sorted(rows) == sorted((f.rule, f.subject, f.sentence) for f in findings)
 
 
 def _write_findings(session: Session, row: CycleRow, findings: Sequence[Finding], now: datetime) -> None:

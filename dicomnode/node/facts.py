@@ -19,6 +19,7 @@ from dicomnode.archive.records import (
     TimePointRow,
 )
 from dicomnode.errors import Refused
+from dicomnode.node.administrations import PERSON
 from dicomnode.node.cycles import current_revision
 from dicomnode.node.house import House
 
@@ -42,6 +43,7 @@ def cycle_facts(house: House, cycle_id: str) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "cycle": _columns(row),
             "administration": _columns(administration),
+            "told": _rows(session, AdministrationRow, _told_of(row.patient_id)),
             "time_points": _rows(session, TimePointRow, TimePointRow.cycle_id == row.id),
             "revision": _columns(revision),
             "findings": _rows(
@@ -60,6 +62,14 @@ def cycle_facts(house: House, cycle_id: str) -> dict[str, Any]:
             facts["revisions"] = _rows(session, Revision, Revision.cycle_id == row.id)
             facts["revisions"].sort(key=lambda r: r["number"])
     return facts
+
+
+def _told_of(patient_id: str) -> Any:
+    return (
+        (AdministrationRow.patient_id == patient_id)
+        & AdministrationRow.source.startswith(PERSON)
+        & AdministrationRow.withdrawn.is_(False)
+    )
 
 
 def _columns(row: Any) -> dict[str, Any]:

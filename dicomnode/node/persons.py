@@ -30,8 +30,10 @@ def administer(
     residual_mbq: float,
     by: str,
     now: datetime,
-) -> None:
-    """Record an administration told by a person; withdraw what a person told before for the same day."""
+    replaces: int | None = None,
+) -> int:
+    """Record an administration told by a person, and return its number. What a person told before for the
+    same day is withdrawn, and so is the administration number ``replaces``, of whatever day."""
     try:
         when = datetime.fromisoformat(at)
     except ValueError:
@@ -43,8 +45,26 @@ def administer(
         known_nuclide(nuclide).name, activity_mbq, when, radiopharmaceutical, residual_mbq, f"person:{by}"
     )
     with house.database.write() as session:
+        if replaces is not None:
+            wrong = administrations.told_by_person(session, replaces)
+            if wrong.patient_id != patient_id:
+                raise Refused(
+                    f"administration {replaces} is another patient's", remedy="Use `dicomnode withdraw`"
+                )
+            administrations.withdraw(session, wrong, by, "replaced")
         administrations.withdraw_told_before(session, patient_id, told, by)
-        administrations.record(session, patient_id, told, by, now)
+        row = administrations.record(session, patient_id, told, by, now)
+        session.flush()
+        assert row is not None  # one that says the same was withdrawn just now
+        return row.id
+
+
+def withdraw(house: House, number: int, by: str, because: str) -> str:
+    """A person takes back what a person told; returns a sentence."""
+    with house.database.write() as session:
+        row = administrations.told_by_person(session, number)
+        administrations.withdraw(session, row, by, because)
+        return f"administration {number} no longer counts"
 
 
 def release(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:

@@ -14,14 +14,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from dicomnode.archive.database import ArchiveUnavailable
-from dicomnode.archive.records import AdministrationRow, CycleRow, Series
+from dicomnode.archive.records import CycleRow, Series
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
-from dicomnode.node import conflicts, intake, revisions
+from dicomnode.node import administrations, conflicts, intake, revisions
 from dicomnode.node.cycles import change, review
 from dicomnode.node.house import House
 from dicomnode.node.housekeeping import Housekeeping
@@ -56,7 +56,7 @@ class Rounds:
         self.parsed_alone: set[int] = set()
         self.house, self.workers = house, workers
         self.look_again: dict[str, datetime] = {}
-        self.last_administration = -1
+        self.told = administrations.Told()
         self.last_conflict = -1
         self.housekeeping = Housekeeping(house)
 
@@ -190,14 +190,10 @@ class Rounds:
 
     def _review(self, now: datetime) -> None:
         with self.house.database.read() as session:
-            newest = session.scalar(select(func.max(AdministrationRow.id))) or 0
-            if newest != self.last_administration:
-                told = select(AdministrationRow.patient_id).where(
-                    AdministrationRow.id > self.last_administration
-                )
-                for patient in session.scalars(told.distinct()):
-                    self.look_again[patient] = now
-                self.last_administration = newest
+            told = administrations.changed_since(session, self.told)
+            for patient in told.patients:
+                self.look_again[patient] = now
+            self.told = told
             known_until = intake.oldest_unparsed(session) or now
         for patient in [p for p, at in self.look_again.items() if at <= now]:
             with self.house.database.write() as session:

@@ -80,6 +80,22 @@ def test_values_corrected_to_the_administration_decay_to_the_start() -> None:
     assert 600 / bq_per_ml(admin, at=at) == pytest.approx(1.128, abs=5e-4)
 
 
+@pytest.mark.parametrize("told_later_h", [0.0, 6.0, 11.0])
+def test_what_the_camera_corrected_to_its_own_header_is_undone_with_that(told_later_h: float) -> None:
+    """With the instant that was told instead, 177Lu would read 2.6 % high at 6 h and 4.9 % at 11 h."""
+    stated_at = START - timedelta(hours=24)
+    admin = replace(VOLUME, decay_reference="ADMIN", decay_reference_at=stated_at, unit="Bq/mL")
+    decayed = 600.0 * exp(-log(2) * 24 * 3600 / HALF_LIFE_S)
+    assert bq_per_ml(admin, at=stated_at + timedelta(hours=told_later_h)) == pytest.approx(decayed, rel=1e-6)
+
+
+def test_a_record_that_says_administration_uses_the_one_that_is_known() -> None:
+    stated = replace(VOLUME, decay_reference_at=START, unit="Bq/mL")
+    record = CalibrationRecord(name="service", decay_reference="ADMIN")
+    decayed = 600.0 * exp(-log(2) * 24 * 3600 / HALF_LIFE_S)
+    assert bq_per_ml(stated, record, at=START - timedelta(hours=24)) == pytest.approx(decayed, rel=1e-6)
+
+
 def test_values_corrected_to_the_administration_need_its_time() -> None:
     with pytest.raises(Refused, match="dicomnode administer"):
         bq_per_ml(replace(VOLUME, decay_reference="ADMIN", unit="Bq/mL"))

@@ -88,6 +88,36 @@ def test_two_reconstructions_of_one_acquisition_hold_until_one_is_named() -> Non
     assert named.unused["1.2"][0] == "other-reconstruction"
 
 
+def test_a_reconstruction_without_nuclide_is_no_acquisition_more() -> None:
+    for minutes in (-5, 0, 5):
+        silent = series("1.9", Role.EMISSION, 24 + minutes / 60, "5.2", nuclide="")
+        got = gather([*four_time_points(), silent], [LU], CycleSettings())
+        assert [len(c.time_points) for c in got.cycles] == [4]
+        assert [f.rule for f in got.cycles[0].findings] == ["several-reconstructions"]
+        assert got.unused["1.9"][0] == "other-reconstruction"
+
+
+def test_two_nuclides_of_one_acquisition_are_cycles_of_their_own() -> None:
+    tb = replace(LU, nuclide="Tb-161")
+    both = [series(f"1.{n}", Role.EMISSION, 24, "5.1", nuclide=n) for n in ("Lu-177", "Tb-161")]
+    got = gather(both, [LU, tb], CycleSettings())
+    assert sorted((c.nuclide, len(c.time_points), c.findings) for c in got.cycles) == [
+        ("Lu-177", 1, ()), ("Tb-161", 1, ()),
+    ]  # fmt: skip
+
+
+def test_time_points_that_are_too_close_to_be_two_hold() -> None:
+    """One acquisition twice without a frame of reference: at 24 h, and at 24.5 h."""
+    twice = [series(f"1.{n}", Role.EMISSION, 24 + n / 2, "") for n in range(2)]
+    (cycle,) = gather(twice, [LU], CycleSettings()).cycles
+    (found,) = cycle.findings
+    assert (found.rule, found.severity, found.subject, found.measured) == (
+        "time-points-too-close", Severity.HOLD, "1.1", 30.0,
+    )  # fmt: skip
+    far = [series(f"1.{n}", Role.EMISSION, 24 + 2 * n, "") for n in range(2)]
+    assert gather(far, [LU], CycleSettings()).cycles[0].findings == ()
+
+
 def test_a_ct_of_another_frame_of_reference_is_no_partner_unless_allowed() -> None:
     pair = [series("1.1", Role.EMISSION, 24.0, "5.1"), series("2.1", Role.CT, 24.0, "5.2")]
     assert gather(pair, [LU], CycleSettings()).cycles[0].time_points[0].ct is None
