@@ -16,24 +16,35 @@ from numba import cuda, float64, int64, uint64
 from numba.core import config
 
 from dicomnode.montecarlo.cpu import CONTROLLED, EMITTED, EXCESS, GONE
-from dicomnode.montecarlo.device import hot, least
+from dicomnode.montecarlo.device import hot, least, most
 from dicomnode.montecarlo.electron import energy_bin, species_of, stays
 from dicomnode.montecarlo.history import begin, goes_on, leg, shift, units
 from dicomnode.montecarlo.particle import (
     ELECTRON,
     ENERGY,
+    ESCAPED,
+    FATE,
     FIELDS,
     INTEGERS,
     KIND,
+    PHOTON,
     STACK,
     STACKED_FIELDS,
     STACKED_INTEGERS,
+    I,
+    J,
+    K,
 )
+from dicomnode.montecarlo.photon import fly_on
 from dicomnode.montecarlo.random import STATE, uniform
 
 PER_THREAD = 16
 """Successive histories of one thread of ``emit_kernel``: they share the look-up of their voxel, its shifts
 and its tally."""
+
+
+FLIGHTS = 8
+"""Voxels that the photons of a warp cross before those that collide, and electrons, are looked after."""
 
 
 @hot
@@ -61,6 +72,32 @@ def ends_here(p, q, world, voxel, rng):
     return uniform(rng) >= world.quiet[species_of(q, world, voxel), energy_bin(world, p[ENERGY])]
 
 
+@hot
+def add(tally, voxel, energy):
+    """To a tally that all threads share; in gas there is often nothing to add."""
+    if energy != 0:
+        cuda.atomic.add(tally, voxel, energy)
+
+
+@hot
+def flights(p, q, world, tally, per_mev, rng):
+    """Up to ``FLIGHTS`` voxels of a photon, until a collision is next. Returns what to add to the excess."""
+    excess = int64(0)
+    for _ in range(FLIGHTS):
+        if q[KIND] != PHOTON:
+            break
+        voxel = (q[K] * world.count[1] + q[J]) * world.count[0] + q[I]
+        crossed, _, mean = fly_on(p, q, world, rng)
+        if not crossed:
+            break
+        here = units(most(mean, 0.0), per_mev)
+        add(tally, voxel, here)
+        excess += here
+        if q[FATE] == ESCAPED:
+            break
+    return excess
+
+
 @cuda.jit
 def emit_kernel(
     world, source, voxels, groups, first, start, end, seed, stream, per_mev, control, tally, totals, listed,
@@ -85,7 +122,7 @@ def emit_kernel(
         shift(p, seed, stream, groups[row], rng)
         for history in range(chunk, least(chunk + PER_THREAD, end)):
             if row + 1 < len(first) and first[row + 1] <= history:
-                cuda.atomic.add(tally, voxel, own)
+                add(tally, voxel, own)
                 row += 1
                 voxel, own = voxels[row], int64(0)
                 shift(p, seed, stream, groups[row], rng)
@@ -100,7 +137,7 @@ def emit_kernel(
                 slot = cuda.atomic.add(number, 0, 1)
                 listed[slot] = history - start
                 rows[slot] = row
-        cuda.atomic.add(tally, voxel, own)
+        add(tally, voxel, own)
     cuda.atomic.add(totals, EMITTED, emitted)
     cuda.atomic.add(totals, CONTROLLED, controlled)
 
@@ -130,9 +167,8 @@ def follow_kernel(expected: bool) -> Any:
         voxel, own = int64(0), int64(0)
         while True:
             if not moves:
-                if own != 0:
-                    cuda.atomic.add(tally, voxel, own)
-                    own = int64(0)
+                add(tally, voxel, own)
+                own = int64(0)
                 if place >= number[0]:
                     break
                 row = int64(rows[place])
@@ -141,13 +177,18 @@ def follow_kernel(expected: bool) -> Any:
                 index = start + listed[place] - first[row]
                 begin(p, q, world, source, seed, stream, voxel, group, index, rng)
                 place += cuda.gridsize(1)
-            where, here, gone, excess = leg(p, q, stack, stacked, world, expected, rng)
-            if where == voxel:
-                own += units(here, per_mev)
-            elif here != 0.0:
-                cuda.atomic.add(tally, where, units(here, per_mev))
-            left += units(gone, per_mev)
-            excesses += units(excess, per_mev)
+            if expected:
+                excesses += flights(p, q, world, tally, per_mev, rng)
+            if q[FATE] == ESCAPED:
+                left += units(p[ENERGY], per_mev)
+            else:
+                where, here, gone, excess = leg(p, q, stack, stacked, world, expected, rng)
+                if where == voxel:
+                    own += units(here, per_mev)
+                else:
+                    add(tally, where, units(here, per_mev))
+                left += units(gone, per_mev)
+                excesses += units(excess, per_mev)
             moves = goes_on(p, q, stack, stacked)
         cuda.atomic.add(totals, GONE, left)
         cuda.atomic.add(totals, EXCESS, excesses)

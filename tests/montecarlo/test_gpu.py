@@ -51,7 +51,7 @@ def test_the_gpus_of_workers_are_asked_for_there_and_named_so():
 
 
 def test_a_grid_that_does_not_fit_is_refused_before_anything_is_allocated():
-    match = r"GPU memory for 8 voxels.* = 2\.5 GB.*1\.50 GB that are free; use device = cpu"
+    match = r"GPU memory for 8 voxels is 2\.5 GB; valid: up to the 1\.50 GB that are free; use device = cpu"
     with pytest.raises(OutOfDomain, match=match):
         gpu.require_memory(2.5e9, 1.5e9, "8 voxels")
     gpu.require_memory(1.5e9, 1.5e9, "8 voxels")
