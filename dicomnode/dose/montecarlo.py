@@ -17,6 +17,7 @@ from dicomnode.physics.kernels import JOULE_PER_MEV
 from dicomnode.physics.tissues import tissue
 
 try:
+    from dicomnode.montecarlo.batches import device_name
     from dicomnode.montecarlo.settings import TransportSettings
     from dicomnode.montecarlo.simulate import Deposit, Problem, simulate
     from dicomnode.montecarlo.source import alpha_mev, members
@@ -34,13 +35,19 @@ HIGHEST_MEV = 10.0
 
 class MonteCarlo:
     """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches; ``noise`` keeps
-    these."""
+    these. The device that it computes on is part of its identity, because CPU and GPU round differently.
+
+    Raises
+    ------
+    EngineUnavailable : device = cuda, and there is none
+    """
 
     Settings = TransportSettings
 
     def __init__(self, settings: TransportSettings | None = None) -> None:
         self.settings = settings or TransportSettings()
-        self.identity = EngineIdentity("montecarlo", "1", {"interactions": data_digest()})
+        made_by = {"interactions": data_digest(), "device": device_name(self.settings)}
+        self.identity = EngineIdentity("montecarlo", "1", made_by)
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )

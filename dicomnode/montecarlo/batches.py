@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo import cpu
 from dicomnode.montecarlo.cpu import TOTALS
 from dicomnode.montecarlo.electron import REST
+from dicomnode.montecarlo.order import Order
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.source import (
     Allotment,
@@ -34,6 +36,9 @@ from dicomnode.montecarlo.source import (
 from dicomnode.montecarlo.world import World, make_world
 from dicomnode.physics.electrons import csda_range
 from dicomnode.physics.interactions import Medium
+
+if TYPE_CHECKING:
+    from dicomnode.montecarlo.gpu import Gpus
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -131,6 +136,12 @@ class Run:
         self.weight = problem.decays.ravel()
         self.sources = np.flatnonzero(self.weight > 0)
         self.control = {c.name: self._control(c) for c in self.components}
+        self.device = chosen(settings)
+        self._gpus: Gpus | None = None  # made where the first batch is computed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: it has GPUs of its own."""
+        return self.__dict__ | {"_gpus": None}
 
     def _control(self, component: Component) -> Float64:
         """Share of its energy that an electron is taken to leave in its voxel: near the best coefficient."""
@@ -149,20 +160,35 @@ class Run:
     def batch(
         self, component: Component, number: int, histories: int, step: Callable[[float], None]
     ) -> tuple[Int64, Int64]:
-        """(energy by voxel, totals) of one batch: the same for any number of threads, here or elsewhere."""
-        stream = 2 * number + (component.name == "photon")
+        """(energy by voxel, totals) of one batch: the same for any number of threads or of GPUs, here or
+        elsewhere."""
         share, groups = self.shares(component, number, histories)
-        control, threads = self.control[component.name], self.settings.threads or os.cpu_count() or 1
+        order = Order(
+            component.name, component.source, share, groups, self.seed,
+            2 * number + (component.name == "photon"), PER_MEV, self.control[component.name],
+            not self.analogue,
+        )  # fmt: skip
+        if self.device == "cpu":
+            return self._by_threads(order, step)
+        from dicomnode.montecarlo.gpu import Gpus
+
+        if self._gpus is None:
+            self._gpus = Gpus(self.world)
+        return self._gpus.batch(order, step)
+
+    def _by_threads(self, order: Order, step: Callable[[float], None]) -> tuple[Int64, Int64]:
+        """A batch on the cores of this machine."""
+        threads, share = self.settings.threads or os.cpu_count() or 1, order.share
         tallies = [np.zeros(len(self.weight), np.int64) for _ in range(threads)]
         totals = np.zeros((threads, TOTALS), np.int64)
         rooms = [cpu.scratch() for _ in range(threads)]
-        cuts = _cuts(share.number, max(threads, threads * -(-histories // PIECE)))
+        cuts = _cuts(share.number, max(threads, threads * -(-order.histories // PIECE)))
 
         def work(thread: int, part: slice) -> None:
             cpu.run(
-                self.world, component.source, share.voxel[part], groups[part], share.number[part],
-                np.uint64(self.seed), stream, PER_MEV, control, not self.analogue, tallies[thread],
-                totals[thread], rooms[thread],
+                self.world, order.source, share.voxel[part], order.groups[part], share.number[part],
+                np.uint64(order.seed), order.stream, order.per_mev, order.control, order.expected,
+                tallies[thread], totals[thread], rooms[thread],
             )  # fmt: skip
 
         with ThreadPoolExecutor(threads) as pool:
@@ -200,6 +226,34 @@ class Run:
         random, shape = self._random(number, 1), self.problem.decays.shape
         place = np.array(np.unravel_index(voxel, shape)) + random.integers(edge, size=3)[:, None]
         return np.asarray(np.ravel_multi_index(tuple(place // edge), tuple(n // edge + 2 for n in shape)))
+
+
+def chosen(settings: TransportSettings) -> str:
+    """ "cpu" or "cuda": the device that computes.
+
+    Raises
+    ------
+    EngineUnavailable : a GPU of this machine is asked for, and there is none
+    """
+    if settings.device == "cpu" or settings.scheduler:  # what its workers have, they say
+        return settings.device
+    from dicomnode.montecarlo import gpu
+
+    if settings.device == "auto":
+        return "cuda" if gpu.names() else "cpu"
+    gpu.model()
+    return "cuda"
+
+
+def device_name(settings: TransportSettings) -> str:
+    """The device that computes, for the record: same name, seed and settings, same bytes."""
+    if chosen(settings) == "cpu":
+        return "cpu"
+    if settings.scheduler:
+        return "cuda of the workers"
+    from dicomnode.montecarlo import gpu
+
+    return f"cuda: {gpu.model()}"
 
 
 def _cuts(count: Int64, pieces: int) -> list[slice]:

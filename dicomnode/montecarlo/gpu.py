@@ -1,103 +1,187 @@
-"""The loop over histories for CUDA: the device functions are those of the CPU, compiled for both.
+"""Batches on CUDA devices: which there are, what fits, and launches short enough to be interrupted.
 
-One thread takes histories by stride; tallies are integers, added atomically, so that their sum has no order
-and one seed gives the same map. Runs in numba's CUDA simulator where NUMBA_ENABLE_CUDASIM=1 and
-NUMBA_DISABLE_JIT=1 are set.
+The GPUs of one machine share the histories of a batch; a Dask worker takes those that its
+``CUDA_VISIBLE_DEVICES`` names. Energy is summed as integers, so neither the number of GPUs nor the size of
+a launch changes a byte. Other models of GPU may: their compilers may round differently.
 """
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numba import cuda, float64, int64, uint64
+import numpy.typing as npt
 
-from dicomnode.errors import EngineUnavailable
-from dicomnode.montecarlo.cpu import CONTROLLED, EMITTED, EXCESS, GONE, TOTALS
-from dicomnode.montecarlo.history import begin, goes_on, leg, shift, units
-from dicomnode.montecarlo.particle import FIELDS, INTEGERS, STACK, STACKED_FIELDS, STACKED_INTEGERS
-from dicomnode.montecarlo.random import STATE
-from dicomnode.montecarlo.source import Allotment, Source
+from dicomnode.errors import EngineUnavailable, OutOfDomain
+from dicomnode.montecarlo.cpu import TOTALS
+from dicomnode.montecarlo.order import Order
 from dicomnode.montecarlo.world import World
 
+Int64 = npt.NDArray[np.int64]
 
-@cuda.jit
-def histories_kernel(
-    world, source, voxels, groups, first, seed, stream, per_mev, control, expected, histories, tally, totals
-):
-    """As ``cpu.run``; ``first`` is the field of the ``Allotment``. Totals are added once per thread."""
-    p = cuda.local.array(FIELDS, float64)
-    q = cuda.local.array(INTEGERS, int64)
-    stack = cuda.local.array((STACK, STACKED_FIELDS), float64)
-    stacked = cuda.local.array((STACK, STACKED_INTEGERS), int64)
-    rng = cuda.local.array(STATE, uint64)
-    sums = cuda.local.array(TOTALS, int64)
-    for n in range(TOTALS):
-        sums[n] = 0
-    for history in range(cuda.grid(1), histories, cuda.gridsize(1)):
-        low, high = 0, len(voxels) - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if first[middle] <= history:
-                low = middle
-            else:
-                high = middle - 1
-        voxel = voxels[low]
-        shift(p, seed, stream, groups[low], rng)
-        energy = begin(p, q, world, source, seed, stream, voxel, groups[low], history - first[low], rng)
-        own = -units(control[voxel] * energy, per_mev)  # of the tally of this voxel
-        sums[EMITTED] += units(energy, per_mev)
-        sums[CONTROLLED] -= own
-        while True:
-            where, here, gone, excess = leg(p, q, stack, stacked, world, expected, rng)
-            if where == voxel:
-                own += units(here, per_mev)
-            elif here != 0.0:
-                cuda.atomic.add(tally, where, units(here, per_mev))
-            sums[GONE] += units(gone, per_mev)
-            sums[EXCESS] += units(excess, per_mev)
-            if not goes_on(p, q, stack, stacked):
-                break
-        if own != 0:
-            cuda.atomic.add(tally, voxel, own)
-    for n in range(TOTALS):
-        cuda.atomic.add(totals, n, sums[n])
+LAUNCH_S = 0.5
+"""A launch is sized to take about this long: no interruption or watchdog waits longer."""
+FIRST = 4096
+LARGEST = 1 << 24
+"""Histories of the first launch, whose time includes compilation, and of the largest; a launch is at most
+``GROWTH`` times as large as the one before."""
+GROWTH = 8
+BLOCKS, THREADS = 8, 128
+"""Blocks for each multiprocessor, threads of each block."""
+LOCAL_BYTES = 6144
+"""Local memory of a thread, almost all for secondaries that wait; the driver sets it aside for every thread
+that may live at one time."""
 
 
-def on_device(tables: Any) -> Any:
-    """The same named tuple with its arrays in the memory of the GPU."""
-    return type(tables)(
-        *(cuda.to_device(np.ascontiguousarray(t)) if isinstance(t, np.ndarray) else t for t in tables)
-    )
+def names() -> tuple[str, ...]:
+    """Models of the CUDA devices that this process may use, in their order; none where CUDA is not usable."""
+    try:
+        from numba import cuda
+    except ImportError:
+        return ()
+    return tuple(_name(gpu) for gpu in cuda.gpus) if cuda.is_available() else ()
 
 
-def run(
-    world: World,
-    source: Source,
-    share: Allotment,
-    groups: np.ndarray[Any, Any],
-    seed: int,
-    stream: int,
-    per_mev: float,
-    control: np.ndarray[Any, Any],
-    expected: bool,
-    blocks: int = 1024,
-    threads: int = 128,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """(energy by voxel, totals) of one batch.
+def _name(gpu: Any) -> str:
+    name = getattr(gpu, "name", "simulator")  # of numba's simulator it has none
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def model() -> str:
+    """The model that is used: that of the first device.
 
     Raises
     ------
     EngineUnavailable : no CUDA device
     """
-    if not cuda.is_available():
-        raise EngineUnavailable("no CUDA device: use the CPU, or install numba-cuda and a driver")
-    tally = cuda.to_device(np.zeros(len(control), np.int64))
-    totals = cuda.to_device(np.zeros(TOTALS, np.int64))
-    histories = int(share.number.sum())
-    histories_kernel[blocks, threads](
-        on_device(world), on_device(source), cuda.to_device(share.voxel), cuda.to_device(groups),
-        cuda.to_device(share.first), np.uint64(seed), stream, per_mev, cuda.to_device(control), expected,
-        histories, tally, totals,
-    )  # fmt: skip
-    return tally.copy_to_host(), totals.copy_to_host()
+    found = names()
+    if not found:
+        raise EngineUnavailable(
+            "device = cuda: no CUDA device is to be seen. Is the driver installed (nvidia-smi), does "
+            "CUDA_VISIBLE_DEVICES name one, is dicomnode[gpu] installed? device = cpu works anywhere"
+        )
+    return found[0]
+
+
+def require_memory(needed_bytes: float, free_bytes: float, what: str) -> None:
+    """Before anything is allocated.
+
+    Raises
+    ------
+    OutOfDomain : more is needed than is free
+    """
+    if needed_bytes > free_bytes:
+        raise OutOfDomain(
+            f"GPU memory for {what}", round(needed_bytes / 1e9, 2), "GB",
+            f"up to the {free_bytes / 1e9:.2f} GB that are free; use device = cpu, a GPU that nobody else "
+            f"uses, or a coarser grid",
+        )  # fmt: skip
+
+
+class Gpus:
+    """All CUDA devices of the first one's model, with the tables of one simulation."""
+
+    def __init__(self, world: World) -> None:
+        first = model()
+        self.gpus = [Gpu(n, world) for n, name in enumerate(names()) if name == first]
+        self.lock = threading.Lock()  # a device has room for one batch at a time
+        self.size: dict[str, int] = {}
+
+    def batch(self, order: Order, step: Callable[[float], None]) -> tuple[Int64, Int64]:
+        """As ``batches.Run.batch``. ``step`` is called between launches, and may raise."""
+        total, done = order.histories, 0
+        with self.lock, ThreadPoolExecutor(len(self.gpus)) as pool:
+            list(pool.map(lambda gpu: gpu.load(order), self.gpus))
+            while done < total:
+                size = self.size.setdefault(order.name, FIRST)
+                starts = range(done, min(total, done + size * len(self.gpus)), size)
+                ends = [min(n + size, total) for n in starts]
+                took = max(pool.map(lambda gpu, a, b: gpu.launch(a, b), self.gpus, starts, ends))
+                done = min(total, done + size * len(starts))
+                self.size[order.name] = next_size(size, took)
+                step(done / total)
+            found = list(pool.map(Gpu.fetch, self.gpus))
+        return np.sum([f[0] for f in found], axis=0), np.sum([f[1] for f in found], axis=0)
+
+
+def next_size(size: int, took_s: float) -> int:
+    """Histories of the next launch of a GPU, from those of the last and its time."""
+    wanted = int(size * LAUNCH_S / max(took_s, 1e-6))
+    return min(max(wanted, FIRST), GROWTH * size, LARGEST)
+
+
+class Gpu:
+    """One device. ``load`` an order, ``launch`` ranges of its histories, ``fetch`` the sums."""
+
+    def __init__(self, number: int, world: World) -> None:
+        from numba import cuda
+        from numba.core import config
+
+        self.cuda, self.number = cuda, number
+        device = cuda.gpus[number]
+        with device:
+            if config.ENABLE_CUDASIM:  # knows no multiprocessors, and its threads are slow
+                self.grid, alive = (2, 4), 8
+            else:
+                self.grid = (BLOCKS * device.MULTIPROCESSOR_COUNT, THREADS)
+                alive = device.MULTIPROCESSOR_COUNT * device.MAX_THREADS_PER_MULTIPROCESSOR
+            free = cuda.current_context().get_memory_info().free
+            voxels = len(world.density)
+            require_memory(self._bytes(world, alive), free, f"{voxels} voxels on a {_name(device)}")
+            self.world = self._on_device(world)
+            self.listed = cuda.device_array(LARGEST, np.int32)
+            self.rows = cuda.device_array(LARGEST, np.int32)
+            self.tally = cuda.to_device(np.zeros(voxels, np.int64))
+        self.controls: dict[str, Any] = {}
+
+    @staticmethod
+    def _bytes(world: World, alive: int) -> int:
+        """Tables; by voxel a tally, two controls, an allotment of three; the list; local memory."""
+        tables = sum(t.nbytes for t in world if isinstance(t, np.ndarray))
+        return tables + 8 * 6 * len(world.density) + 8 * LARGEST + LOCAL_BYTES * alive
+
+    def _on_device(self, tables: Any) -> Any:
+        """The same named tuple with its arrays in the memory of the GPU."""
+        send = self.cuda.to_device
+        return type(tables)(
+            *(send(np.ascontiguousarray(t)) if isinstance(t, np.ndarray) else t for t in tables)
+        )
+
+    def load(self, order: Order) -> None:
+        """Send what a batch needs beside the tables; empty the tallies."""
+        send = self.cuda.to_device
+        with self.cuda.gpus[self.number]:
+            self.order, self.source = order, self._on_device(order.source)
+            self.share = tuple(send(a) for a in (order.share.voxel, order.groups, order.share.first))
+            if order.name not in self.controls:
+                self.controls[order.name] = send(order.control)
+            self.tally.copy_to_device(np.zeros(len(order.control), np.int64))
+            self.totals = send(np.zeros(TOTALS, np.int64))
+
+    def launch(self, start: int, end: int) -> float:
+        """Histories ``start`` to ``end`` of the order. Returns the time, s."""
+        from dicomnode.montecarlo.gpu_kernels import FOLLOW, emit_kernel
+
+        began = time.perf_counter()
+        order, seed = self.order, np.uint64(self.order.seed)
+        with self.cuda.gpus[self.number]:
+            number = self.cuda.to_device(np.zeros(1, np.int64))
+            kept = self.tally, self.totals, self.listed, self.rows, number
+            emit_kernel[self.grid](
+                self.world, self.source, *self.share, start, end, seed, order.stream, order.per_mev,
+                self.controls[order.name], *kept,
+            )  # fmt: skip
+            FOLLOW[order.expected][self.grid](
+                self.world, self.source, *self.share, start, seed, order.stream, order.per_mev, *kept
+            )
+            self.cuda.synchronize()
+        return time.perf_counter() - began
+
+    def fetch(self) -> tuple[Int64, Int64]:
+        """(energy by voxel, totals) of what was launched."""
+        with self.cuda.gpus[self.number]:
+            return self.tally.copy_to_host(), self.totals.copy_to_host()

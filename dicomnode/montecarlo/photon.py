@@ -81,12 +81,12 @@ def start_flight(p, q, world, rng):
     q[SPECIES] = 0
 
 
-@device
-def photon_voxel(p, q, stack, stacked, world, rng):
-    """Fly through one voxel, to its face or a collision.
+@hot
+def fly_on(p, q, world, rng):
+    """Fly to the face of the voxel and into the next, unless a collision comes first: then nothing is moved.
 
-    Returns (energy lost there on average, energy lost there in truth, energy left there in truth). Where
-    electrons would leave the voxel anyway the average is no help, and the truth stands for it.
+    Returns (whether the face came first, way to what came first in mm, energy lost on it on average or -1
+    where electrons would leave the voxel anyway: there the average is no help).
     """
     if q[SPECIES] < 0:
         start_flight(p, q, world, rng)
@@ -102,26 +102,42 @@ def photon_voxel(p, q, stack, stacked, world, rng):
     axis = 0 if p[TO_X] < p[TO_X + 1] else 1
     axis = axis if p[TO_X + axis] < p[TO_X + 2] else 2
     way = p[TO_X + axis]
-    if p[DEPTH] > mu * way:
-        p[DEPTH] -= mu * way
-        for other in range(3):
-            p[other] += way * p[U + other]
-            p[TO_X + other] -= way
-        forward = p[U + axis] > 0.0
-        p[TO_X + axis] = world.edge[axis] / abs(p[U + axis])
-        q[axis] += 1 if forward else -1
-        p[axis] = (q[axis] if forward else q[axis] + 1) * world.edge[axis]
-        if not 0 <= q[axis] < world.count[axis]:
-            q[FATE] = ESCAPED
-        return (lost * way if smooth else 0.0), 0.0, 0.0
-    way = p[DEPTH] / mu
+    if p[DEPTH] <= mu * way:
+        way = p[DEPTH] / mu
+        return False, way, (lost * way if smooth else -1.0)
+    p[DEPTH] -= mu * way
     for other in range(3):
         p[other] += way * p[U + other]
+        p[TO_X + other] -= way
+    forward = p[U + axis] > 0.0
+    p[TO_X + axis] = world.edge[axis] / abs(p[U + axis])
+    q[axis] += 1 if forward else -1
+    p[axis] = (q[axis] if forward else q[axis] + 1) * world.edge[axis]
+    if not 0 <= q[axis] < world.count[axis]:
+        q[FATE] = ESCAPED
+    return True, way, (lost * way if smooth else -1.0)
+
+
+@device
+def photon_voxel(p, q, stack, stacked, world, rng):
+    """Fly through one voxel, to its face or a collision.
+
+    Returns (energy lost there on average, energy lost there in truth, energy left there in truth). Where
+    electrons would leave the voxel anyway the average is no help, and the truth stands for it.
+    """
+    crossed, way, mean = fly_on(p, q, world, rng)
+    if crossed:
+        return most(mean, 0.0), 0.0, 0.0
+    for other in range(3):
+        p[other] += way * p[U + other]
+    voxel = (q[K] * world.count[1] + q[J]) * world.count[0] + q[I]
+    n = int(p[PLACE])
+    part = p[PLACE] - n
     q[SPECIES] = -1
     before, waiting = p[ENERGY], q[WAITING]
-    here = most(interact(p, q, stack, stacked, world, material, n, part, rng), 0.0)
+    here = most(interact(p, q, stack, stacked, world, world.material[voxel], n, part, rng), 0.0)
     given = before - rest_of(p, q, waiting)
-    return (lost * way if smooth else given), given, here
+    return (mean if mean >= 0.0 else given), given, here
 
 
 @hot

@@ -32,6 +32,11 @@ class TransportSettings(Settings):
     threads: int = Field(
         default=0, ge=0, le=1024, description="threads, 0 for all cores; no effect on the result"
     )
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        default="cpu",
+        description="cuda: the NVIDIA GPUs of this machine, an error where there is none; auto: GPUs where "
+        "there are any, otherwise the CPU. The two round differently, and the record says which it was",
+    )
     scheduler: str = Field(
         default="",
         description="Dask scheduler whose workers share the batches (tcp://host:port); empty: here",
@@ -70,6 +75,8 @@ class TransportSettings(Settings):
     def _ordered(self) -> Self:
         if self.delta_cut_kev < self.electron_cut_kev:
             raise ValueError("delta_cut_kev is below electron_cut_kev: such electrons would not be followed")
+        if self.scheduler and self.device == "auto":
+            raise ValueError("device = auto with a scheduler: its workers might differ; say cpu or cuda")
         return self
 
     @property

@@ -81,34 +81,21 @@ def simulate(
 
     Raises
     ------
-    OutOfDomain : seed out of range
+    OutOfDomain : seed out of range, a grid that the GPU has no memory for
+    EngineUnavailable : no GPU, no scheduler, where one is asked for
     """
     started = time.monotonic()
     run = Run(problem, settings, seed)
     where = region(problem, 1.0)
-    sizes = _plan(run, where, progress)
     with ExitStack() as stack:
-        compute: Batch = run.batch
+        spread = None
         if settings.scheduler:
-            compute = _spread(run, sizes, stack.enter_context(cluster(settings.scheduler)))
+            spread = Spread(run, stack.enter_context(cluster(settings.scheduler)))
+        compute: Batch = run.batch if spread is None else spread.batch
+        sizes = _plan(run, where, compute, progress)
+        if spread is not None:
+            spread.begin(run.components, sizes, settings.batches)
         return _batches(run, sizes, where, compute, started, progress, reduce)
-
-
-def _spread(run: Run, sizes: dict[str, int], client: Any) -> Batch:
-    """Batches by the workers of a cluster; those that are sure to be wanted are begun."""
-    spread = Spread(run, client)
-    for number in range(run.settings.batches):
-        for component in run.components:
-            spread.ahead(component, number, sizes[component.name])
-
-    def compute(
-        component: Component, number: int, histories: int, step: Callable[[float], None]
-    ) -> tuple[Int64, Int64]:
-        found = spread.batch(component, number, histories)
-        step(1.0)
-        return found
-
-    return compute
 
 
 def _batches(
@@ -150,7 +137,7 @@ def _batches(
             return replace(found, batches=np.array(kept)) if kept else found
 
 
-def _plan(run: Run, where: npt.NDArray[np.bool_], progress: Progress) -> dict[str, int]:
+def _plan(run: Run, where: npt.NDArray[np.bool_], compute: Batch, progress: Progress) -> dict[str, int]:
     """Histories of one batch of each component."""
     settings = run.settings
     if settings.decays is not None:
@@ -162,7 +149,7 @@ def _plan(run: Run, where: npt.NDArray[np.bool_], progress: Progress) -> dict[st
         n = min(PILOT, max(2000, 4 * len(run.sources)))
         tally = Tally(component, len(run.weight))
         for number in range(4):
-            tally.add(*run.batch(component, (1 << 28) + number, n, lambda _: None), n)
+            tally.add(*compute(component, (1 << 28) + number, n, lambda _: None), n)
         own = _scaled(run, {component.name: tally})
         terms[component.name] = (own[1].reshape(where.shape)[where] * tally.histories, component)
     total = _mean_mev(run)[where]

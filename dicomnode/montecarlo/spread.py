@@ -2,12 +2,13 @@
 
 A batch is fixed by its number (``batches.Run.batch``), and batches are added in their order, so that one
 seed gives the same bytes on one machine and on any number of workers. A worker that dies loses its batch,
-which another one repeats.
+which another one repeats. Where the setting ``device`` is "cuda", the GPUs are those of the workers: one
+worker for each GPU, with its number in CUDA_VISIBLE_DEVICES, and one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,20 @@ class Spread:
             _batch, self.run, component, number, histories, pure=False
         )
 
-    def batch(self, component: Component, number: int, histories: int) -> tuple[Int64, Int64]:
+    def begin(self, components: Sequence[Component], sizes: Mapping[str, int], batches: int) -> None:
+        """Hand over the batches that are sure to be wanted."""
+        for number in range(batches):
+            for component in components:
+                self.ahead(component, number, sizes[component.name])
+
+    def batch(
+        self, component: Component, number: int, histories: int, step: Callable[[float], None]
+    ) -> tuple[Int64, Int64]:
         """As ``batches.Run.batch``."""
         if (number, component.name) not in self.waiting:
             self.ahead(component, number, histories)
         energy, totals = self.waiting.pop((number, component.name)).result()
+        step(1.0)
         return energy, totals
 
 

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -86,20 +80,3 @@ def test_systematic_sampling_gives_every_voxel_its_share():
     shares = [allot(weight, 7, offset) for offset in np.linspace(0, 0.999, 500)]
     mean = np.mean([np.bincount(share.voxel, share.number, 5) for share in shares], axis=0)
     assert mean == pytest.approx(weight * 0.7, abs=0.02)
-
-
-@pytest.mark.parametrize("module", ["electron", "history", "particle", "photon", "random"])
-def test_device_functions_use_no_min_and_max(module):
-    """numba 0.68 does not compile them for CUDA and integers; ``device.least`` and ``most`` it does."""
-    text = Path(random.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
-    assert not re.findall(r"(?<![\w.])(?:min|max)\(", text)
-
-
-def test_cuda_simulator_gives_the_bytes_of_the_cpu():
-    """The kernel for GPUs, run by numba's simulator: the same device functions, the same integers."""
-    script = Path(__file__).with_name("simulator.py")
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.stdout == "same bytes\n", done.stderr
