@@ -14,7 +14,7 @@ from dicomnode.cli.recon_scan import checked, read_scan, recon_table, tell
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dicomnode.model import Finding
+    from dicomnode.model import Finding, Grid
     from dicomnode.model.projections import Projections
     from dicomnode.recon.calibration import SpectCalibration
     from dicomnode.recon.phantom_scan import Sphere
@@ -83,7 +83,7 @@ def image(**given: Any) -> None:
     protocol = _protocol(given)
     scan, attenuation, doubts = read_scan(given)
     record = _record(given["calibration"], scan, protocol, given["collimator_name"])
-    regions = _regions(given["regions"])
+    regions = _regions(given["regions"], scan.grid)
     made = reconstruct(
         scan, attenuation, protocol, collimator(given["collimator_name"]), record,
         seed=given["seed"], regions=regions,
@@ -176,10 +176,20 @@ def _record(
     return choose([record], scan, protocol, collimator)
 
 
-def _regions(path: Path | None) -> dict[str, Any]:
+def _regions(path: Path | None, grid: Grid) -> dict[str, Any]:
+    """Masks of a label map. Raises Inconsistent where it does not lie on the image's grid."""
     from dicomnode.dicom.files import read_labels
+    from dicomnode.errors import Inconsistent
 
-    return dict(read_labels(path).masks) if path else {}
+    if path is None:
+        return {}
+    labels = read_labels(path)
+    if not labels.grid.matches(grid):
+        raise Inconsistent(
+            f"the labels lie on {labels.grid}, the image on {grid}", uid=str(path),
+            remedy="resample the labels onto the image (make it without --regions first)",
+        )  # fmt: skip
+    return dict(labels.masks)
 
 
 def _write(given: dict[str, Any], made: Reconstruction) -> None:

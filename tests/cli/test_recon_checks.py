@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from dicomnode.cli import cli
+from dicomnode.dicom.decode.projections import read_projections
+from dicomnode.dicom.files import write_volume
 from dicomnode.recon.calibration import SpectCalibration
 from tests.cli.test_simulate_spect import SCAN, maps
 
@@ -71,6 +75,18 @@ def test_full_pixels_hold_until_a_person_accepts_them(changed: Path, tmp_path: P
     assert out.exists()
     rules = [f["rule"] for f in json.loads((tmp_path / "r.json").read_text())["findings"]]
     assert "saturated-pixels" in rules
+
+
+def test_labels_of_the_same_shape_elsewhere_are_refused(cylinder: Path, tmp_path: Path) -> None:
+    grid = read_projections([cylinder / "dicom" / "NM.dcm"], ZoneInfo("UTC")).grid
+    x, y, z = grid.origin_mm
+    elsewhere = replace(grid, origin_mm=(x, y, z + 5 * grid.spacing_mm[2]))
+    write_volume(tmp_path / "labels.mha", elsewhere, np.ones(grid.shape_zyx), "label")
+    told = run("recon", *scan(cylinder / "dicom"), "--regions", tmp_path / "labels.mha", "--out",
+               tmp_path / "a.mha")  # fmt: skip
+    assert told.exit_code == 2
+    assert "the labels lie on" in told.output
+    assert not (tmp_path / "a.mha").exists()
 
 
 def test_a_ct_of_another_frame_of_reference_holds(changed: Path, tmp_path: Path) -> None:
