@@ -265,10 +265,12 @@ def _with_spheres(given: dict[str, Any], record: SpectCalibration, protocol: Pro
         "ct": folder / told["ct"],
     }
     scan, attenuation, _ = read_scan(files)
-    return with_recovery(
+    made, findings = with_recovery(
         record, scan, attenuation, protocol, _spheres(told), told["bq_per_ml"],
         told.get("background_bq_per_ml", 0.0),
     )  # fmt: skip
+    tell(findings, given["accept"])
+    return made
 
 
 def _spheres(told: dict[str, Any]) -> list[Sphere]:

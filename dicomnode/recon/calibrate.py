@@ -7,18 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import exp, hypot, log
 
+import numpy as np
+import numpy.typing as npt
+
 from dicomnode.errors import Refused
-from dicomnode.model import Finding
+from dicomnode.model import Finding, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.recon.attenuation import AttenuationMap
 from dicomnode.recon.calibration import SpectCalibration, fit_recovery, fitting, windows_of
-from dicomnode.recon.collimator import collimator
+from dicomnode.recon.collimator import Collimator, collimator
 from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare
 from dicomnode.recon.scatter import ScatterMethod
+
+BOOTSTRAPS = 8
+"""For the noise of a calibration factor: known to 27 %, which is enough beside the activity meter's; our own
+choice."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,31 @@ def calibrate_camera(
     activity = cylinder.activity_mbq * exp(-log(2.0) * elapsed / nuclide(projections.nuclide).half_life_s)
     found = cylinder_factor(made.counts, made.grid, scan.seconds, activity, cylinder.volume_ml)
     factor = found.of_total if found.of_middle is None else found.of_middle
-    record = _record(projections, protocol, collimator_name, cylinder, factor, found.relative_noise)
-    return record, made.findings
+    region = found.middle if found.of_middle is not None else np.ones(made.grid.shape_zyx, dtype=bool)
+    noise, told = _noise(projections, attenuation, protocol, camera, region)
+    record = _record(projections, protocol, collimator_name, cylinder, factor, noise)
+    return record, (*made.findings, *told)
+
+
+def _noise(
+    projections: Projections,
+    attenuation: AttenuationMap | None,
+    protocol: Protocol,
+    camera: Collimator,
+    region: npt.NDArray[np.bool_],
+) -> tuple[float, tuple[Finding, ...]]:
+    """Relative standard deviation of a region's mean by counting. Voxels of an image are not independent, so
+    it comes from bootstraps of the whole chain."""
+    repeated = protocol.model_copy(update={"bootstraps": BOOTSTRAPS})
+    made = reconstruct(projections, attenuation, repeated, camera, regions={"region": region})
+    if made.uncertainty is not None:
+        return made.uncertainty.region_sigma["region"] / float(made.counts[region].mean()), ()
+    sentence = (
+        "the counts of this scan are not raw, so their noise is not in the uncertainty of the factor: it is "
+        "that of the activity alone"
+    )
+    uid = projections.series_uid
+    return 0.0, (Finding("recon-calibration-noise", Severity.WARNING, sentence, subject=uid),)
 
 
 def with_recovery(
@@ -89,8 +119,9 @@ def with_recovery(
     spheres: Sequence[Sphere],
     bq_per_ml: float,
     background_bq_per_ml: float = 0.0,
-) -> SpectCalibration:
-    """The record with the recovery curve of a sphere phantom scanned alike.
+) -> tuple[SpectCalibration, tuple[Finding, ...]]:
+    """The record with the recovery curve of a sphere phantom scanned alike, and what is doubtful about that
+    scan's reconstruction.
 
     ``bq_per_ml``, ``background_bq_per_ml`` : true concentrations at the start of that scan.
 
@@ -98,7 +129,7 @@ def with_recovery(
     ------
     Refused : a protocol whose resolution follows the counts, for which no curve holds; a scan of another
         camera, collimator, nuclide, window set or protocol than the record's
-    Inconsistent : spheres outside the image, recoveries that cannot be
+    Inconsistent : spheres outside the image, recoveries that cannot be, or that no curve passes
     """
     if protocol.automatic:
         raise Refused(
@@ -110,7 +141,8 @@ def with_recovery(
     made = reconstruct(projections, attenuation, quick, collimator(record.collimator), record)
     measured = sphere_recoveries(made.activity.bq_per_ml, made.grid, spheres, bq_per_ml, background_bq_per_ml)
     curve = fit_recovery([sphere.volume_ml for sphere in spheres], measured)
-    return record.model_copy(update={"recovery_ml": curve.ml, "recovery_power": curve.power})
+    fitted = {"recovery_ml": curve.ml, "recovery_power": curve.power}
+    return record.model_copy(update=fitted), made.findings
 
 
 def _record(

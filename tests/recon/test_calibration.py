@@ -212,3 +212,13 @@ def test_a_recovery_above_what_is_possible_is_refused():
         fit_recovery([1.0, 5.0, 20.0], [0.2, 0.6, 1.4])
     with pytest.raises(Inconsistent, match="three spheres"):
         fit_recovery([1.0, 5.0], [0.2, 0.6])
+
+
+@pytest.mark.parametrize(
+    "recovery",
+    [[1.0, 1.0, 1.0, 1.0], [0.9, 0.6, 0.4, 0.2], [0.2, 0.9, 0.3, 0.9]],
+    ids=["no spheres there", "falling", "scattered"],
+)
+def test_recoveries_that_make_no_curve_are_refused(recovery: list[float]) -> None:
+    with pytest.raises(Inconsistent, match="make no curve"):
+        fit_recovery([0.5, 2.6, 11.5, 26.5], recovery)
