@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused
+from dicomnode.recon.algorithms import gaussian_filter, osem
 from dicomnode.recon.calibrate import Cylinder, calibrate_camera, with_recovery
 from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries, sphere_share
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare
+from dicomnode.recon.selection import KEPT, score, stopped
 from tests.recon.small_scan import CAMERA, CPS_PER_MBQ, STARTED, THREE, SmallScan, cylinder, record, scan
 
 FIXED = Protocol(iterations=10, subsets=4, bootstraps=0)
@@ -107,6 +109,22 @@ def test_held_out_counts_choose_a_weight_and_a_stop(hot):
     protocol = Protocol(stop="held-out", subsets=4, iterations=12, bootstraps=0)
     ended = reconstruct(hot.projections, hot.attenuation, protocol, CAMERA)
     assert 1 < float(ended.parameters["iterations"]) <= 12
+
+
+def test_the_stop_is_chosen_on_images_as_they_are_delivered(hot):
+    """With a filter of 12 mm, which asks for more passes than images without one do."""
+    protocol = Protocol(stop="held-out", subsets=4, iterations=10, filter_fwhm_mm=12.0, bootstraps=0)
+    made = prepare(hot.projections, hot.attenuation, protocol, CAMERA)
+    kept, held = made.data.split(KEPT, 0)
+    chosen = stopped(made, protocol, kept, held)
+
+    def delivered(passes: int) -> float:
+        image = osem(made.model, kept.counts, kept.additive, subsets=4, iterations=passes) / kept.share
+        return score(made, gaussian_filter(image, made.model.geometry, 12.0), held)
+
+    assert chosen.parameters["iterations"] == max(range(1, 11), key=delivered)
+    plain = stopped(made, protocol.model_copy(update={"filter_fwhm_mm": 0.0}), kept, held)
+    assert chosen.parameters["iterations"] > plain.parameters["iterations"]
 
 
 def test_a_regions_noise_is_that_of_repeated_scans(hot):
