@@ -14,6 +14,8 @@ from dicomnode.cli.recon_scan import checked, read_scan, recon_table, tell
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from dicomnode.model import Finding, Grid
     from dicomnode.model.projections import Projections
     from dicomnode.recon.calibration import SpectCalibration
@@ -105,6 +107,9 @@ def image(**given: Any) -> None:
 @click.option("--uncertainty", type=float, default=0.05, show_default=True, help="Of the activity, relative.")
 @click.option("--dead-time-us", type=float, help="Paralysable dead time for all windows of this set.")
 @click.option(
+    "--dead-time", type=IN, help="JSON with scans at several activities, instead of --dead-time-us."
+)
+@click.option(
     "--spheres", type=IN, help="JSON with the scan of a sphere phantom, see docs/reconstruction.md."
 )
 @click.option("--traceability", default="", help="Activity meter, its certificate and date.")
@@ -120,9 +125,10 @@ def calibrate(**given: Any) -> None:
     protocol = _protocol(given)
     scan, attenuation, _ = read_scan(given)
     cylinder = Cylinder(
-        name=given["name"], activity_mbq=given["activity_mbq"], measured_at=_time(given),
-        volume_ml=given["volume_ml"], relative_uncertainty=given["uncertainty"],
-        dead_time_us=given["dead_time_us"], traceability=given["traceability"],
+        name=given["name"], activity_mbq=given["activity_mbq"],
+        measured_at=_time(given["measured_at"], given["zone"]), volume_ml=given["volume_ml"],
+        relative_uncertainty=given["uncertainty"], dead_time_us=_dead_time_us(given),
+        traceability=given["traceability"],
     )  # fmt: skip
     record, findings = calibrate_camera(scan, attenuation, protocol, given["collimator_name"], cylinder)
     tell(findings, given["accept"])
@@ -131,6 +137,7 @@ def calibrate(**given: Any) -> None:
     given["out"].write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     click.echo(
         f"{record.name}: {record.cps_per_mbq:.4g} counts/s per MBq of one view, protocol {record.protocol}"
+        + (f", dead time {record.dead_time_us:.3g} us" if record.dead_time_us else "")
     )
 
 
@@ -242,15 +249,34 @@ def _summary(made: Reconstruction) -> str:
     return f"{made.method}: {made.activity.total_mbq:.5g} MBq, calibration {made.calibration!r}"
 
 
-def _time(given: dict[str, Any]) -> Any:
+def _time(text: str, zone: str) -> datetime:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
     try:
-        told = datetime.fromisoformat(given["measured_at"])
+        told = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError([f"--measured-at {given['measured_at']}: write 2026-11-21T09:30"]) from error
-    return told if told.tzinfo else told.replace(tzinfo=ZoneInfo(given["zone"]))
+        raise ConfigError([f"time of an activity {text!r}: write 2026-11-21T09:30"]) from error
+    return told if told.tzinfo else told.replace(tzinfo=ZoneInfo(zone))
+
+
+def _dead_time_us(given: dict[str, Any]) -> float | None:
+    """The dead time that was given, or that the scans of the JSON file show."""
+    from dicomnode.recon.calibrate import activity_at, dead_time_us
+
+    if given["dead_time"] is None:
+        return given["dead_time_us"]  # type: ignore[no-any-return]
+    if given["dead_time_us"] is not None:
+        raise ConfigError(["give --dead-time or --dead-time-us, not both"])
+    folder = given["dead_time"].parent
+    scans, activities = [], []
+    for one in json.loads(given["dead_time"].read_text(encoding="utf-8"))["scans"]:
+        files = tuple(folder / p for p in one["projections"])
+        scan, _, _ = read_scan({**given, "projections": files, "ct": None})
+        measured_at = _time(one["measured_at"], given["zone"])
+        scans.append(scan)
+        activities.append(activity_at(one["activity_mbq"], measured_at, scan))
+    return dead_time_us(scans, activities)
 
 
 def _with_spheres(given: dict[str, Any], record: SpectCalibration, protocol: Protocol) -> SpectCalibration:

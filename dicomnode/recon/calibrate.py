@@ -10,12 +10,19 @@ from math import exp, hypot, log
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.errors import Refused
+from dicomnode.errors import Inconsistent, Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.recon.attenuation import AttenuationMap
-from dicomnode.recon.calibration import SpectCalibration, fit_recovery, fitting, windows_of
+from dicomnode.recon.calibration import (
+    SpectCalibration,
+    fit_dead_time,
+    fit_recovery,
+    fitting,
+    mean_decay,
+    windows_of,
+)
 from dicomnode.recon.collimator import Collimator, collimator
 from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
 from dicomnode.recon.protocol import Protocol
@@ -80,8 +87,7 @@ def calibrate_camera(
         )  # fmt: skip
     quick = protocol.model_copy(update={"bootstraps": 0})
     made = reconstruct(projections, attenuation, quick, camera, without_factor)
-    elapsed = (projections.started_at - cylinder.measured_at).total_seconds()
-    activity = cylinder.activity_mbq * exp(-log(2.0) * elapsed / nuclide(projections.nuclide).half_life_s)
+    activity = activity_at(cylinder.activity_mbq, cylinder.measured_at, projections)
     found = cylinder_factor(made.counts, made.grid, scan.seconds, activity, cylinder.volume_ml)
     factor = found.of_total if found.of_middle is None else found.of_middle
     region = found.middle if found.of_middle is not None else np.ones(made.grid.shape_zyx, dtype=bool)
@@ -143,6 +149,49 @@ def with_recovery(
     curve = fit_recovery([sphere.volume_ml for sphere in spheres], measured)
     fitted = {"recovery_ml": curve.ml, "recovery_power": curve.power}
     return record.model_copy(update=fitted), made.findings
+
+
+def dead_time_us(scans: Sequence[Projections], activity_mbq: Sequence[float]) -> float:
+    """Paralysable dead time (us) for the count rate over all windows, of one source scanned at several
+    activities, in its place and with the orbit unchanged.
+
+    ``activity_mbq`` : at the start of each scan.
+
+    Raises
+    ------
+    Inconsistent : as ``fit_dead_time``; scans that differ in camera, collimator, nuclide or windows; counts
+        that the camera corrected for dead time; views of unknown live time
+    """
+    kinds = {_kind(scan) for scan in scans}
+    if len(kinds) > 1:
+        raise Inconsistent(f"the scans for the dead time differ: {' and '.join(map(str, sorted(kinds)))}")
+    if any("DTIM" in scan.facts.get("corrected_image", "") for scan in scans):
+        raise Inconsistent("the camera corrected for dead time already, so none can be measured",
+                           attribute="CorrectedImage", value="DTIM")  # fmt: skip
+    if not all((scan.seconds > 0).all() for scan in scans):
+        raise Inconsistent("the live time of a view is not stated", attribute="ActualFrameDuration")
+    during, rates = [], []
+    for scan, activity in zip(scans, activity_mbq, strict=True):
+        decay = mean_decay(scan.started_s, scan.seconds, nuclide(scan.nuclide).half_life_s)
+        during.append(activity * float(decay.mean()))
+        rates.append(float((scan.counts.sum(axis=(0, 2, 3)) / scan.seconds).mean()))
+    return fit_dead_time(during, rates)[0]
+
+
+def _kind(scan: Projections) -> tuple[str, ...]:
+    names = ("manufacturer", "model", "station")
+    return (
+        *(scan.facts.get(name, "") for name in names),
+        scan.collimator,
+        scan.nuclide,
+        str(windows_of(scan)),
+    )
+
+
+def activity_at(mbq: float, measured_at: datetime, scan: Projections) -> float:
+    """Activity at the start of a scan, MBq, by decay from the time it was measured at."""
+    elapsed = (scan.started_at - measured_at).total_seconds()
+    return mbq * exp(-log(2.0) * elapsed / nuclide(scan.nuclide).half_life_s)
 
 
 def _record(

@@ -32,6 +32,8 @@ CURVE_REACH = 10.0
 """A recovery curve must be at its half within this factor of the spheres' volumes; our own choice."""
 CURVE_RESIDUAL = 0.15
 """A recovery curve may miss a sphere by this much; our own choice, beyond edge artefacts and noise."""
+RATE_RESIDUAL = 0.02
+"""A dead-time curve may miss a count rate by this much; our own choice, beyond noise and decay between."""
 OLD_DAYS = 400
 """A calibration that is older is told: measured once a year, and a month late; our own choice."""
 
@@ -278,7 +280,7 @@ def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) 
 
     Raises
     ------
-    Inconsistent : fewer than three activities
+    Inconsistent : fewer than three activities; rates that the curve misses by more than 2 %
     """
     from scipy.optimize import least_squares
 
@@ -292,4 +294,10 @@ def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) 
         return np.asarray((true * np.exp(-true * p[1] * 1e-6) - rate) / rate, dtype=np.float64)
 
     found = least_squares(residual, [1.0, 1.0], bounds=([0.1, 0.0], [10.0, np.inf]))
+    if np.abs(found.fun).max() > RATE_RESIDUAL:
+        raise Inconsistent(
+            f"the count rates {', '.join(f'{r:.4g}' for r in rate)} counts/s do not follow the activities: a "
+            f"paralysable detector's curve misses one by {np.abs(found.fun).max():.1%}",
+            remedy="Check activities and times; source, orbit and windows must be the same in every scan",
+        )
     return float(found.x[1]), float(slope * found.x[0])
