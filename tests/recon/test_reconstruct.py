@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused
+from dicomnode.model import Finding, Severity
 from dicomnode.recon.algorithms import gaussian_filter, osem
 from dicomnode.recon.calibrate import Cylinder, calibrate_camera, with_recovery
 from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries, sphere_share
@@ -100,6 +101,24 @@ def test_what_is_missing_is_refused(hot):
 def test_an_uncorrected_image_says_that_it_is_not_quantitative(hot):
     made = reconstruct(hot.projections, None, FIXED.model_copy(update={"attenuation": False}), CAMERA)
     assert "recon-not-quantitative" in [f.rule for f in made.findings]
+
+
+def test_findings_about_the_ct_are_those_of_the_examination_alone(hot):
+    """``examination.examine`` tells them before: told again they would be on record twice."""
+    told = replace(hot.attenuation, findings=(Finding("ct-kvp", Severity.WARNING, "not stated"),))
+    made = reconstruct(hot.projections, told, FIXED.model_copy(update={"iterations": 1}), CAMERA)
+    assert "ct-kvp" not in [f.rule for f in made.findings]
+
+
+def test_mlem_has_no_subsets_that_could_have_few_counts(hot):
+    few = replace(hot.projections, counts=hot.projections.counts // 40)
+    rules = {
+        algorithm: [
+            f.rule for f in prepare(few, hot.attenuation, Protocol(algorithm=algorithm), CAMERA).findings
+        ]
+        for algorithm in ("osem", "mlem")
+    }
+    assert rules == {"osem": ["recon-few-counts"], "mlem": []}
 
 
 def test_held_out_counts_choose_a_weight_and_a_stop(hot):
