@@ -14,7 +14,9 @@ from dicomnode.cli.recon_scan import checked, read_scan, recon_table, tell
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dicomnode.model import Finding
+    from datetime import datetime
+
+    from dicomnode.model import Finding, Grid
     from dicomnode.model.projections import Projections
     from dicomnode.recon.calibration import SpectCalibration
     from dicomnode.recon.phantom_scan import Sphere
@@ -84,7 +86,7 @@ def image(**given: Any) -> None:
     protocol = _protocol(given)
     scan, attenuation, doubts = read_scan(given)
     record = _record(given["calibration"], scan, protocol, given["collimator_name"])
-    regions = _regions(given["regions"])
+    regions = _regions(given["regions"], scan.grid)
     made = reconstruct(
         scan, attenuation, protocol, collimator(given["collimator_name"]), record,
         seed=given["seed"], regions=regions,
@@ -106,6 +108,9 @@ def image(**given: Any) -> None:
 @click.option("--uncertainty", type=float, default=0.05, show_default=True, help="Of the activity, relative.")
 @click.option("--dead-time-us", type=float, help="Paralysable dead time for all windows of this set.")
 @click.option(
+    "--dead-time", type=IN, help="JSON with scans at several activities, instead of --dead-time-us."
+)
+@click.option(
     "--spheres", type=IN, help="JSON with the scan of a sphere phantom, see docs/reconstruction.md."
 )
 @click.option("--traceability", default="", help="Activity meter, its certificate and date.")
@@ -121,9 +126,10 @@ def calibrate(**given: Any) -> None:
     protocol = _protocol(given)
     scan, attenuation, _ = read_scan(given)
     cylinder = Cylinder(
-        name=given["name"], activity_mbq=given["activity_mbq"], measured_at=_time(given),
-        volume_ml=given["volume_ml"], relative_uncertainty=given["uncertainty"],
-        dead_time_us=given["dead_time_us"], traceability=given["traceability"],
+        name=given["name"], activity_mbq=given["activity_mbq"],
+        measured_at=_time(given["measured_at"], given["zone"]), volume_ml=given["volume_ml"],
+        relative_uncertainty=given["uncertainty"], dead_time_us=_dead_time_us(given),
+        traceability=given["traceability"],
     )  # fmt: skip
     record, findings = calibrate_camera(scan, attenuation, protocol, given["collimator_name"], cylinder)
     tell(findings, given["accept"])
@@ -132,6 +138,7 @@ def calibrate(**given: Any) -> None:
     given["out"].write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     click.echo(
         f"{record.name}: {record.cps_per_mbq:.4g} counts/s per MBq of one view, protocol {record.protocol}"
+        + (f", dead time {record.dead_time_us:.3g} us" if record.dead_time_us else "")
     )
 
 
@@ -177,10 +184,20 @@ def _record(
     return choose([record], scan, protocol, collimator)
 
 
-def _regions(path: Path | None) -> dict[str, Any]:
+def _regions(path: Path | None, grid: Grid) -> dict[str, Any]:
+    """Masks of a label map. Raises Inconsistent where it does not lie on the image's grid."""
     from dicomnode.dicom.files import read_labels
+    from dicomnode.errors import Inconsistent
 
-    return dict(read_labels(path).masks) if path else {}
+    if path is None:
+        return {}
+    labels = read_labels(path)
+    if not labels.grid.matches(grid):
+        raise Inconsistent(
+            f"the labels lie on {labels.grid}, the image on {grid}", uid=str(path),
+            remedy="resample the labels onto the image (make it without --regions first)",
+        )  # fmt: skip
+    return dict(labels.masks)
 
 
 def _write(given: dict[str, Any], made: Reconstruction) -> None:
@@ -237,15 +254,34 @@ def _summary(made: Reconstruction) -> str:
     return f"{made.method}: {made.activity.total_mbq:.5g} MBq, calibration {made.calibration!r}"
 
 
-def _time(given: dict[str, Any]) -> Any:
+def _time(text: str, zone: str) -> datetime:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
     try:
-        told = datetime.fromisoformat(given["measured_at"])
+        told = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError([f"--measured-at {given['measured_at']}: write 2026-11-21T09:30"]) from error
-    return told if told.tzinfo else told.replace(tzinfo=ZoneInfo(given["zone"]))
+        raise ConfigError([f"time of an activity {text!r}: write 2026-11-21T09:30"]) from error
+    return told if told.tzinfo else told.replace(tzinfo=ZoneInfo(zone))
+
+
+def _dead_time_us(given: dict[str, Any]) -> float | None:
+    """The dead time that was given, or that the scans of the JSON file show."""
+    from dicomnode.recon.calibrate import activity_at, dead_time_us
+
+    if given["dead_time"] is None:
+        return given["dead_time_us"]  # type: ignore[no-any-return]
+    if given["dead_time_us"] is not None:
+        raise ConfigError(["give --dead-time or --dead-time-us, not both"])
+    folder = given["dead_time"].parent
+    scans, activities = [], []
+    for one in json.loads(given["dead_time"].read_text(encoding="utf-8"))["scans"]:
+        files = tuple(folder / p for p in one["projections"])
+        scan, _, _ = read_scan({**given, "projections": files, "ct": None})
+        measured_at = _time(one["measured_at"], given["zone"])
+        scans.append(scan)
+        activities.append(activity_at(one["activity_mbq"], measured_at, scan))
+    return dead_time_us(scans, activities)
 
 
 def _with_spheres(given: dict[str, Any], record: SpectCalibration, protocol: Protocol) -> SpectCalibration:
@@ -260,10 +296,12 @@ def _with_spheres(given: dict[str, Any], record: SpectCalibration, protocol: Pro
         "ct": folder / told["ct"],
     }
     scan, attenuation, _ = read_scan(files)
-    return with_recovery(
+    made, findings = with_recovery(
         record, scan, attenuation, protocol, _spheres(told), told["bq_per_ml"],
         told.get("background_bq_per_ml", 0.0),
     )  # fmt: skip
+    tell(findings, given["accept"])
+    return made
 
 
 def _spheres(told: dict[str, Any]) -> list[Sphere]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 IN = click.Path(exists=True, path_type=Path)
 STARTED = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 """The same scan has the same bytes, so its time is fixed."""
-LU177_HALF_LIFE_S = 6.647 * 86400.0  # ICRP 107
 KVP = 120.0
 PHANTOM_SHAPE, PHANTOM_MM = (112, 160, 160), 2.0
 
@@ -104,8 +104,9 @@ def _write_dicom(scan: Scan, given: dict[str, Any]) -> int:
     from dicomnode.dicom.nm_tomo import write_projections
     from dicomnode.dicom.reference import PatientStudy
     from dicomnode.dicom.uids import named_uid
+    from dicomnode.physics.nuclides import nuclide
 
-    name = ("simulated spect", given["phantom"] or "maps", json.dumps(given["options"]), str(given["seed"]))
+    name = ("simulated spect", given["phantom"] or "maps", str(given["seed"]), _content(scan))
     frame, study = named_uid(*name, "frame"), named_uid(*name, "study")
     who = Subject(f"SIM-{given['seed']:04d}", "SIMULATED^SPECT", "19600101", "O")
     patient = PatientStudy(
@@ -116,7 +117,7 @@ def _write_dicom(scan: Scan, given: dict[str, Any]) -> int:
     identity = ObjectIdentity(named_uid(*name, "nm"), series, 2, "177Lu TOMO, simulated", STARTED)
     folder = given["out"] / "dicom"
     (folder / "CT").mkdir(parents=True, exist_ok=True)
-    tomo = write_projections(scan.projections, patient, identity, LU177_HALF_LIFE_S)
+    tomo = write_projections(scan.projections, patient, identity, nuclide("Lu-177").half_life_s)
     (folder / "NM.dcm").write_bytes(tomo)
     ct_uid = named_uid(*name, "ct series")
     acquisition = Acquisition(
@@ -129,6 +130,16 @@ def _write_dicom(scan: Scan, given: dict[str, Any]) -> int:
     for k, ds in enumerate(slices):
         ds.save_as(folder / "CT" / f"{k:04d}.dcm", enforce_file_format=True)
     return len(slices) + 1
+
+
+def _content(scan: Scan) -> str:
+    """Digest of all that makes the objects: other images under one UID are a conflict wherever they meet."""
+    views, ct = scan.projections, scan.ct
+    digest = sha256()
+    for values in (views.counts, views.angle_deg, views.radius_mm, views.seconds, views.started_s, ct.hu):
+        digest.update(values.tobytes())
+    digest.update(repr((views.windows, views.collimator, views.grid, ct.grid)).encode())
+    return digest.hexdigest()
 
 
 def _write_truth(scan: Scan, phantom: Phantom, given: dict[str, Any]) -> None:

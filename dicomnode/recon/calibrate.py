@@ -7,18 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import exp, hypot, log
 
-from dicomnode.errors import Refused
-from dicomnode.model import Finding
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.errors import Inconsistent, Refused
+from dicomnode.model import Finding, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.recon.attenuation import AttenuationMap
-from dicomnode.recon.calibration import SpectCalibration, fit_recovery, fitting, windows_of
-from dicomnode.recon.collimator import collimator
+from dicomnode.recon.calibration import (
+    SpectCalibration,
+    fit_dead_time,
+    fit_recovery,
+    fitting,
+    mean_decay,
+    windows_of,
+)
+from dicomnode.recon.collimator import Collimator, collimator
 from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare
 from dicomnode.recon.scatter import ScatterMethod
+
+BOOTSTRAPS = 8
+"""For the noise of a calibration factor: known to 27 %, which is enough beside the activity meter's; our own
+choice."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +87,34 @@ def calibrate_camera(
         )  # fmt: skip
     quick = protocol.model_copy(update={"bootstraps": 0})
     made = reconstruct(projections, attenuation, quick, camera, without_factor)
-    elapsed = (projections.started_at - cylinder.measured_at).total_seconds()
-    activity = cylinder.activity_mbq * exp(-log(2.0) * elapsed / nuclide(projections.nuclide).half_life_s)
+    activity = activity_at(cylinder.activity_mbq, cylinder.measured_at, projections)
     found = cylinder_factor(made.counts, made.grid, scan.seconds, activity, cylinder.volume_ml)
     factor = found.of_total if found.of_middle is None else found.of_middle
-    record = _record(projections, protocol, collimator_name, cylinder, factor, found.relative_noise)
-    return record, made.findings
+    region = found.middle if found.of_middle is not None else np.ones(made.grid.shape_zyx, dtype=bool)
+    noise, told = _noise(projections, attenuation, protocol, camera, region)
+    record = _record(projections, protocol, collimator_name, cylinder, factor, noise)
+    return record, (*made.findings, *told)
+
+
+def _noise(
+    projections: Projections,
+    attenuation: AttenuationMap | None,
+    protocol: Protocol,
+    camera: Collimator,
+    region: npt.NDArray[np.bool_],
+) -> tuple[float, tuple[Finding, ...]]:
+    """Relative standard deviation of a region's mean by counting. Voxels of an image are not independent, so
+    it comes from bootstraps of the whole chain."""
+    repeated = protocol.model_copy(update={"bootstraps": BOOTSTRAPS})
+    made = reconstruct(projections, attenuation, repeated, camera, regions={"region": region})
+    if made.uncertainty is not None:
+        return made.uncertainty.region_sigma["region"] / float(made.counts[region].mean()), ()
+    sentence = (
+        "the counts of this scan are not raw, so their noise is not in the uncertainty of the factor: it is "
+        "that of the activity alone"
+    )
+    uid = projections.series_uid
+    return 0.0, (Finding("recon-calibration-noise", Severity.WARNING, sentence, subject=uid),)
 
 
 def with_recovery(
@@ -89,8 +125,9 @@ def with_recovery(
     spheres: Sequence[Sphere],
     bq_per_ml: float,
     background_bq_per_ml: float = 0.0,
-) -> SpectCalibration:
-    """The record with the recovery curve of a sphere phantom scanned alike.
+) -> tuple[SpectCalibration, tuple[Finding, ...]]:
+    """The record with the recovery curve of a sphere phantom scanned alike, and what is doubtful about that
+    scan's reconstruction.
 
     ``bq_per_ml``, ``background_bq_per_ml`` : true concentrations at the start of that scan.
 
@@ -98,7 +135,7 @@ def with_recovery(
     ------
     Refused : a protocol whose resolution follows the counts, for which no curve holds; a scan of another
         camera, collimator, nuclide, window set or protocol than the record's
-    Inconsistent : spheres outside the image, recoveries that cannot be
+    Inconsistent : spheres outside the image, recoveries that cannot be, or that no curve passes
     """
     if protocol.automatic:
         raise Refused(
@@ -110,7 +147,51 @@ def with_recovery(
     made = reconstruct(projections, attenuation, quick, collimator(record.collimator), record)
     measured = sphere_recoveries(made.activity.bq_per_ml, made.grid, spheres, bq_per_ml, background_bq_per_ml)
     curve = fit_recovery([sphere.volume_ml for sphere in spheres], measured)
-    return record.model_copy(update={"recovery_ml": curve.ml, "recovery_power": curve.power})
+    fitted = {"recovery_ml": curve.ml, "recovery_power": curve.power}
+    return record.model_copy(update=fitted), made.findings
+
+
+def dead_time_us(scans: Sequence[Projections], activity_mbq: Sequence[float]) -> float:
+    """Paralysable dead time (us) for the count rate over all windows, of one source scanned at several
+    activities, in its place and with the orbit unchanged.
+
+    ``activity_mbq`` : at the start of each scan.
+
+    Raises
+    ------
+    Inconsistent : as ``fit_dead_time``; scans that differ in camera, collimator, nuclide or windows; counts
+        that the camera corrected for dead time; views of unknown live time
+    """
+    kinds = {_kind(scan) for scan in scans}
+    if len(kinds) > 1:
+        raise Inconsistent(f"the scans for the dead time differ: {' and '.join(map(str, sorted(kinds)))}")
+    if any("DTIM" in scan.facts.get("corrected_image", "") for scan in scans):
+        raise Inconsistent("the camera corrected for dead time already, so none can be measured",
+                           attribute="CorrectedImage", value="DTIM")  # fmt: skip
+    if not all((scan.seconds > 0).all() for scan in scans):
+        raise Inconsistent("the live time of a view is not stated", attribute="ActualFrameDuration")
+    during, rates = [], []
+    for scan, activity in zip(scans, activity_mbq, strict=True):
+        decay = mean_decay(scan.started_s, scan.seconds, nuclide(scan.nuclide).half_life_s)
+        during.append(activity * float(decay.mean()))
+        rates.append(float((scan.counts.sum(axis=(0, 2, 3)) / scan.seconds).mean()))
+    return fit_dead_time(during, rates)[0]
+
+
+def _kind(scan: Projections) -> tuple[str, ...]:
+    names = ("manufacturer", "model", "station")
+    return (
+        *(scan.facts.get(name, "") for name in names),
+        scan.collimator,
+        scan.nuclide,
+        str(windows_of(scan)),
+    )
+
+
+def activity_at(mbq: float, measured_at: datetime, scan: Projections) -> float:
+    """Activity at the start of a scan, MBq, by decay from the time it was measured at."""
+    elapsed = (scan.started_at - measured_at).total_seconds()
+    return mbq * exp(-log(2.0) * elapsed / nuclide(scan.nuclide).half_life_s)
 
 
 def _record(

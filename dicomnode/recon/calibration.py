@@ -28,6 +28,12 @@ Float64 = npt.NDArray[np.float64]
 WINDOW_TOLERANCE_KEV = 0.5
 """Two statements of one window's edges may differ by this much; our choice, below the 1 keV of a camera's
 energy calibration."""
+CURVE_REACH = 10.0
+"""A recovery curve must be at its half within this factor of the spheres' volumes; our own choice."""
+CURVE_RESIDUAL = 0.15
+"""A recovery curve may miss a sphere by this much; our own choice, beyond edge artefacts and noise."""
+RATE_RESIDUAL = 0.02
+"""A dead-time curve may miss a count rate by this much; our own choice, beyond noise and decay between."""
 OLD_DAYS = 400
 """A calibration that is older is told: measured once a year, and a month late; our own choice."""
 
@@ -248,7 +254,8 @@ def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recov
 
     Raises
     ------
-    Inconsistent : fewer than three spheres, or a recovery that is not between 0 and 1.1
+    Inconsistent : fewer than three spheres, a recovery that is not between 0 and 1.1, or recoveries that do
+        not rise with the volume as such a curve does
     """
     from scipy.optimize import least_squares
 
@@ -267,7 +274,17 @@ def fit_recovery(volume_ml: Sequence[float], recovery: Sequence[float]) -> Recov
 
     found = least_squares(residual, [np.log(np.median(volume)), 0.0])
     ml, power = np.exp(found.x)
-    return Recovery(float(ml), float(power), float(np.abs(found.fun).max()))
+    curve = Recovery(float(ml), float(power), float(np.abs(found.fun).max()))
+    lowest, highest = float(volume.min()) / CURVE_REACH, float(volume.max()) * CURVE_REACH
+    if not lowest < curve.ml < highest or curve.largest_residual > CURVE_RESIDUAL:
+        points = ", ".join(f"{r:.2f} of {v:.3g} mL" for r, v in zip(measured, volume, strict=True))
+        raise Inconsistent(
+            f"the recoveries {points} make no curve: it would be half at {curve.ml:.3g} mL (must lie between "
+            f"{lowest:.3g} and {highest:.3g}) and miss a sphere by {curve.largest_residual:.2f} (at most "
+            f"{CURVE_RESIDUAL:g})",
+            remedy="Check the positions of the spheres, their concentration and the background",
+        )
+    return curve
 
 
 def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) -> tuple[float, float]:
@@ -275,7 +292,7 @@ def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) 
 
     Raises
     ------
-    Inconsistent : fewer than three activities
+    Inconsistent : fewer than three activities; rates that the curve misses by more than 2 %
     """
     from scipy.optimize import least_squares
 
@@ -289,4 +306,10 @@ def fit_dead_time(activity_mbq: Sequence[float], observed_cps: Sequence[float]) 
         return np.asarray((true * np.exp(-true * p[1] * 1e-6) - rate) / rate, dtype=np.float64)
 
     found = least_squares(residual, [1.0, 1.0], bounds=([0.1, 0.0], [10.0, np.inf]))
+    if np.abs(found.fun).max() > RATE_RESIDUAL:
+        raise Inconsistent(
+            f"the count rates {', '.join(f'{r:.4g}' for r in rate)} counts/s do not follow the activities: a "
+            f"paralysable detector's curve misses one by {np.abs(found.fun).max():.1%}",
+            remedy="Check activities and times; source, orbit and windows must be the same in every scan",
+        )
     return float(found.x[1]), float(slope * found.x[0])

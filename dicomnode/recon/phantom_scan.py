@@ -18,7 +18,7 @@ AGREE = 0.05
 """Two ways to the factor may differ by this much; our own choice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CylinderFactor:
     """Counts per second and MBq of one view, in two ways.
 
@@ -26,12 +26,12 @@ class CylinderFactor:
     ----------
     of_total : by all counts of the image
     of_middle : by the concentration in the middle, where no edge matters; needs the volume
-    relative_noise : standard deviation of the mean of that middle, from its voxels, relative
+    middle : bool (z, y, x), the voxels of that middle
     """
 
     of_total: float
     of_middle: float | None
-    relative_noise: float
+    middle: npt.NDArray[np.bool_]
 
 
 def cylinder_factor(
@@ -69,9 +69,8 @@ def cylinder_factor(
         )
     per_mbq = seconds * activity_mbq
     of_total = float(counts.sum(dtype=np.float64)) / per_mbq
-    noise = float(counts[middle].std() / counts[middle].mean() / np.sqrt(np.count_nonzero(middle)))
     if volume_ml is None:
-        return CylinderFactor(of_total, None, noise)
+        return CylinderFactor(of_total, None, middle)
     of_middle = float(counts[middle].mean(dtype=np.float64)) / grid.voxel_ml * volume_ml / per_mbq
     if abs(of_middle / of_total - 1) > AGREE:
         raise Refused(
@@ -79,7 +78,7 @@ def cylinder_factor(
             f"concentration in the middle",
             remedy="Check volume and activity, mixing and scatter windows; nothing else may be in the field",
         )
-    return CylinderFactor(of_total, of_middle, noise)
+    return CylinderFactor(of_total, of_middle, middle)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ Float64 = npt.NDArray[np.float64]
 
 SIGMAS = 5.0
 """A deviation within this many of its own standard deviations is counting noise."""
+UNEVEN = 0.25
+"""Part of a step by which the next may differ; our own choice, half of what a missing view would make."""
 
 
 class AcquisitionLimits(Settings):
@@ -117,8 +119,18 @@ def pairing_findings(
 
 
 def _arcs(projections: Projections) -> list[npt.NDArray[np.intp]]:
-    """Views of one detector, one after the other in time: a new arc begins where time goes back."""
-    begins = np.flatnonzero(np.diff(projections.started_s) <= 0) + 1
+    """Views of one detector in even steps, one after the other in time: a new arc begins where time goes back
+    (the next detector) or the angle's step changes (the next rotation, a missing view)."""
+    steps = (np.diff(projections.angle_deg) + 180.0) % 360.0 - 180.0
+    back = np.diff(projections.started_s) <= 0
+    begins: list[int] = []
+    pace: float | None = None  # of the arc, known from its second view on
+    for view, (step, goes_back) in enumerate(zip(steps.tolist(), back.tolist(), strict=True), start=1):
+        if goes_back or (pace is not None and abs(step - pace) > UNEVEN * abs(pace)):
+            begins.append(view)
+            pace = None
+        elif pace is None:
+            pace = step
     return np.split(np.arange(len(projections.started_s)), begins)
 
 

@@ -55,11 +55,14 @@ def reference(scan: Scan, protocol: Protocol) -> Image:
 
 
 def stopped(scan: Scan, protocol: Protocol, kept: Measurement, held: Measurement) -> Image:
-    """OSEM or MLEM, ended at the pass that predicts the held-out counts best, ``iterations`` at most."""
+    """OSEM or MLEM, ended at the pass that predicts the held-out counts best, ``iterations`` at most. Passes
+    are judged as they would be delivered, with the protocol's filter."""
     subsets = 1 if protocol.algorithm == "mlem" else protocol.subsets
     updates = osem_updates(scan.model, kept.counts, kept.additive, subsets=subsets)
     passes = islice(updates, subsets - 1, subsets * protocol.iterations, subsets)
-    found = [(score(scan, image / kept.share, held), image / kept.share) for image in passes]
+    width = protocol.filter_fwhm_mm
+    images = (gaussian_filter(image / kept.share, scan.model.geometry, width) for image in passes)
+    found = [(score(scan, image, held), image) for image in images]
     best = max(range(len(found)), key=lambda k: found[k][0])
     image = _fixed(scan, protocol, subsets, best + 1)
     return Image(image.counts, image.repeat, {"iterations": best + 1}, found[best][1])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, log
 
-LU177_HALF_LIFE_H = 6.6443 * 24.0
-"""Physical half-life of 177Lu, h (DDEP, Kellett 2016: 6.6443 d; ICRP 107 has 6.647 d)."""
+from dicomnode.physics.nuclides import nuclide
 
 
 @dataclass(frozen=True)
@@ -51,5 +50,6 @@ def remainder(administered_mbq: float, organs_mbq: float, slow_fraction: float) 
     they leave about a fifth of the activity in the whole body at 24 h, organs included.
     """
     left = administered_mbq - organs_mbq
-    fast, slow = (1.0 / (1.0 / LU177_HALF_LIFE_H + 1.0 / b) for b in (2.0, 60.0))
+    physical_h = nuclide("Lu-177").half_life_s / 3600.0
+    fast, slow = (1.0 / (1.0 / physical_h + 1.0 / b) for b in (2.0, 60.0))
     return Curve((left * (1.0 - slow_fraction), left * slow_fraction), (fast, slow))

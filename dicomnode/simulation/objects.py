@@ -135,7 +135,15 @@ def _acquisitions(
     patient: SimulatedPatient, scan: SimulatedScan, number: int, emission: Emission
 ) -> tuple[Acquisition, Acquisition]:
     """Study of one visit: the SPECT, and the CT taken five minutes before it, in one frame of reference."""
-    key = ("dicomnode simulation", patient.seed, patient.size, scan.hours, scan.seed, emission)
+    key = (
+        "dicomnode simulation",
+        patient.seed,
+        patient.size,
+        scan.hours,
+        scan.seed,
+        emission,
+        _content(scan),
+    )
     made_by = Equipment("dicomnode", "SIMULATED SPECT/CT", f"SIM{number}", f"{patient.seed}", "1")
 
     def acquisition(what: str, series: int, minutes: float, duration_s: float, text: str) -> Acquisition:
@@ -154,6 +162,15 @@ def _acquisitions(
 
     spect = acquisition("spect", 2, 0.0, scan.duration_s, f"SPECT {scan.hours:g} h {emission.upper()}")
     return spect, acquisition("ct", 1, -5.0, 20.0, f"CT {scan.hours:g} h")
+
+
+def _content(scan: SimulatedScan) -> str:
+    """Digest of the images: under the same seeds, poses and noise give others, with UIDs of their own."""
+    digest = hashlib.sha256()
+    for image in (scan.counts, scan.activity.bq_per_ml, scan.ct.hu):
+        digest.update(np.ascontiguousarray(image, "<f4").tobytes())
+    digest.update(repr((scan.activity.grid, scan.ct.grid, scan.acquired_at, scan.duration_s)).encode())
+    return digest.hexdigest()
 
 
 def _numbered(series_uid: str) -> UidOf:

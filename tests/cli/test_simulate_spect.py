@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pydicom import dcmread
 
 from dicomnode.cli import cli
 from dicomnode.dicom.decode import read_ct
 from dicomnode.dicom.decode.projections import read_projections
-from dicomnode.dicom.files import write_volume
+from dicomnode.dicom.files import read_volume, write_volume
 from dicomnode.model import Grid
 
 GRID = Grid((30, 40, 40), (6.0, 6.0, 6.0), (-117.0, -117.0, -87.0))
@@ -63,11 +64,29 @@ def test_the_reconstruction_of_it_has_its_activity(simulated: Path, tmp_path: Pa
         "--collimator", "siemens-me",
         "--option", "subsets=4", "--option", "iterations=4", "--option", "bootstraps=0", "--out", out,
     )  # fmt: skip
-    from dicomnode.dicom.files import read_volume
-
     _, counts = read_volume(out, "counts")
     mbq = float(counts.sum(dtype=float)) / (truth["seconds_per_view"] * truth["cps_per_mbq"])
     assert mbq == pytest.approx(truth["total_mbq"], rel=0.05)
+
+
+def test_other_images_have_other_uids_and_the_same_scan_its_own(simulated: Path, tmp_path: Path) -> None:
+    """The same options and seed: other activity, other collimator, other CT. One of them again."""
+    activity, ct = maps(tmp_path)
+    for name, value, unit, factor in (("hot", activity, "Bq/mL", 1.1), ("dense", ct, "HU", 0.9)):
+        write_volume(tmp_path / f"{name}.mha", GRID, read_volume(value, unit)[1] * factor, unit)
+    runs = [
+        (activity, ct, "siemens-me"), (tmp_path / "hot.mha", ct, "siemens-me"),
+        (activity, tmp_path / "dense.mha", "siemens-me"), (activity, ct, "siemens-he"),
+    ]  # fmt: skip
+    found: list[set[str]] = []
+    for n, (a, b, collimator) in enumerate(runs):
+        out = tmp_path / str(n)
+        run("simulate", "spect", "--activity", a, "--ct", b, "--collimator", collimator, *SCAN, "--out", out)
+        heads = [dcmread(path, stop_before_pixels=True) for path in sorted((out / "dicom").rglob("*.dcm"))]
+        found.append({str(ds.SOPInstanceUID) for ds in heads})
+    assert len(set().union(*found)) == sum(map(len, found))
+    first = (simulated / "dicom" / "NM.dcm").read_bytes()
+    assert first == (tmp_path / "0" / "dicom" / "NM.dcm").read_bytes()
 
 
 def test_what_is_missing_is_told() -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from dicomnode.errors import Inconsistent, OutOfDomain, Refused
 from dicomnode.model import Grid, Severity
 from dicomnode.model.projections import EnergyWindow, Projections
+from dicomnode.recon.calibrate import dead_time_us
 from dicomnode.recon.calibration import (
     Recovery,
     SpectCalibration,
@@ -195,6 +196,22 @@ def test_dead_time_and_sensitivity_come_back_from_a_decaying_source():
     assert found == (pytest.approx(1.4, rel=1e-4), pytest.approx(30.0, rel=1e-4))
 
 
+def test_the_dead_time_of_several_scans_is_that_of_their_rates():
+    """1.4 us, 30 counts/s per MBq; four views of 20 s, in which 177Lu decays by 1e-4."""
+    activity = [200.0, 2000.0, 8000.0]
+    true = 30.0 * np.array(activity)
+    each = np.rint(true * np.exp(-true * 1.4e-6) * 20 / (3 * 64)).astype(np.int32)
+    scans = [scan(counts=np.full((3, 4, 8, 8), n, np.int32)) for n in each]
+    assert dead_time_us(scans, activity) == pytest.approx(1.4, rel=0.01)
+    with pytest.raises(Inconsistent, match="do not follow the activities"):
+        dead_time_us(scans, [200.0, 2200.0, 8000.0])
+    with pytest.raises(Inconsistent, match="the scans for the dead time differ"):
+        dead_time_us([*scans[:2], replace(scans[2], collimator="HE")], activity)
+    corrected = [replace(s, facts={**s.facts, "corrected_image": "UNIF DTIM"}) for s in scans]
+    with pytest.raises(Inconsistent, match="corrected for dead time already"):
+        dead_time_us(corrected, activity)
+
+
 def test_decay_within_the_acquisition_is_exact():
     # One view of 25 min of 177Lu: T l / (1 - e^-lT) = 1.0009.
     assert 1 / mean_decay([0.0], [1500.0], LU177_S)[0] == pytest.approx(1.0009, abs=5e-5)
@@ -216,3 +233,13 @@ def test_a_recovery_above_what_is_possible_is_refused():
         fit_recovery([1.0, 5.0, 20.0], [0.2, 0.6, 1.4])
     with pytest.raises(Inconsistent, match="three spheres"):
         fit_recovery([1.0, 5.0], [0.2, 0.6])
+
+
+@pytest.mark.parametrize(
+    "recovery",
+    [[1.0, 1.0, 1.0, 1.0], [0.9, 0.6, 0.4, 0.2], [0.2, 0.9, 0.3, 0.9]],
+    ids=["no spheres there", "falling", "scattered"],
+)
+def test_recoveries_that_make_no_curve_are_refused(recovery: list[float]) -> None:
+    with pytest.raises(Inconsistent, match="make no curve"):
+        fit_recovery([0.5, 2.6, 11.5, 26.5], recovery)

@@ -11,7 +11,7 @@ from dicomnode.recon.protocol import Algorithm, Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/reconstruction.md").read_text(encoding="utf-8")
-OURS = ("acceptance", "calibration", "reconstruct", "scan")
+OURS = ("acceptance", "calibrate", "calibration", "reconstruct", "scan")
 
 
 def test_every_choice_and_algorithm_is_described():

@@ -60,6 +60,34 @@ def test_a_patient_who_jumps_is_found(still: Projections, rows: int, bins: int, 
     assert "views 7 and 8" in found[0].sentence or "views 23 and 24" in found[0].sentence
 
 
+@pytest.mark.parametrize("back", [True, False], ids=["there and back", "a whole turn, twice"])
+def test_two_rotations_of_two_heads_are_no_motion(still: Projections, back: bool) -> None:
+    """Rotation 2 begins with head 1 where head 2 was not: 168.75 degrees, or 0 degrees after 168.75."""
+    first = np.arange(32) if back else np.concatenate([np.arange(32), np.roll(np.arange(32), 16)])
+    second = np.concatenate([np.arange(16)[::-1], np.arange(16, 32)[::-1]]) if back else first
+    views = np.concatenate([first, second])
+    each = len(first) // 2
+    times = np.concatenate([rotation * each + np.tile(np.arange(each), 2) for rotation in (0, 1)]) * 20.0
+    rng = np.random.default_rng(3)
+    parts = rng.binomial(still.counts[:, first], 0.5)
+    counts = np.concatenate([parts, rng.binomial(still.counts[:, second], 0.5)], axis=1).astype(np.int32)
+    two = replace(still, counts=counts, angle_deg=still.angle_deg[views], started_s=times,
+                  radius_mm=still.radius_mm[views], seconds=still.seconds[views])  # fmt: skip
+    assert acquisition_findings(two) == ()
+
+
+def test_a_jump_beside_a_missing_view_is_found_in_the_rest(still: Projections) -> None:
+    """View 5 is missing: the step there is twice as wide and no jump; the patient's at view 12 is."""
+    keep = np.delete(np.arange(32), 4)
+    whole = moved(still, 3, 0)
+    less = {name: getattr(whole, name)[keep] for name in ("angle_deg", "radius_mm", "seconds", "started_s")}
+    assert [f.rule for f in acquisition_findings(replace(whole, counts=whole.counts[:, keep], **less))] == [
+        "patient-motion"
+    ]
+    plain = {name: getattr(still, name)[keep] for name in less}
+    assert acquisition_findings(replace(still, counts=still.counts[:, keep], **plain)) == ()
+
+
 @pytest.mark.parametrize(("left", "severity"), [(0.9, Severity.WARNING), (0.5, Severity.HOLD)])
 def test_a_view_cut_short_is_found(still: Projections, left: float, severity: Severity) -> None:
     counts = still.counts.copy()
@@ -102,5 +130,9 @@ def test_counts_beyond_the_ct_hold(still: Projections) -> None:
 def test_a_ct_of_another_frame_of_reference_holds(still: Projections) -> None:
     later: Callable[[float], object] = lambda h: still.started_at + timedelta(hours=h)  # noqa: E731
     assert pairing_findings(still, "1.2.9", later(0.2)) == ()  # type: ignore[arg-type]
-    assert [f.rule for f in pairing_findings(still, "1.2.10", None)] == ["ct-frame-of-reference"]
+    for other in ("1.2.10", ""):
+        (found,) = pairing_findings(still, other, None)
+        assert (found.rule, found.severity) == ("ct-frame-of-reference", Severity.HOLD)
+    (found,) = pairing_findings(still, None, None)  # a plain file cannot state one
+    assert (found.rule, found.severity) == ("ct-frame-of-reference", Severity.WARNING)
     assert [f.rule for f in pairing_findings(still, "1.2.9", later(20))] == ["ct-time"]  # type: ignore[arg-type]

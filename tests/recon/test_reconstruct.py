@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused
+from dicomnode.model import Finding, Severity
+from dicomnode.recon.algorithms import gaussian_filter, osem
 from dicomnode.recon.calibrate import Cylinder, calibrate_camera, with_recovery
-from dicomnode.recon.phantom_scan import Sphere, sphere_recoveries, sphere_share
+from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries, sphere_share
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare
+from dicomnode.recon.selection import KEPT, score, stopped
 from tests.recon.small_scan import CAMERA, CPS_PER_MBQ, STARTED, THREE, SmallScan, cylinder, record, scan
 
 FIXED = Protocol(iterations=10, subsets=4, bootstraps=0)
@@ -100,6 +103,24 @@ def test_an_uncorrected_image_says_that_it_is_not_quantitative(hot):
     assert "recon-not-quantitative" in [f.rule for f in made.findings]
 
 
+def test_findings_about_the_ct_are_those_of_the_examination_alone(hot):
+    """``examination.examine`` tells them before: told again they would be on record twice."""
+    told = replace(hot.attenuation, findings=(Finding("ct-kvp", Severity.WARNING, "not stated"),))
+    made = reconstruct(hot.projections, told, FIXED.model_copy(update={"iterations": 1}), CAMERA)
+    assert "ct-kvp" not in [f.rule for f in made.findings]
+
+
+def test_mlem_has_no_subsets_that_could_have_few_counts(hot):
+    few = replace(hot.projections, counts=hot.projections.counts // 40)
+    rules = {
+        algorithm: [
+            f.rule for f in prepare(few, hot.attenuation, Protocol(algorithm=algorithm), CAMERA).findings
+        ]
+        for algorithm in ("osem", "mlem")
+    }
+    assert rules == {"osem": ["recon-few-counts"], "mlem": []}
+
+
 def test_held_out_counts_choose_a_weight_and_a_stop(hot):
     weighted = Protocol(algorithm="bsrem", subsets=4, bootstraps=0)
     weighed = reconstruct(hot.projections, hot.attenuation, weighted, CAMERA)
@@ -136,6 +157,22 @@ def test_the_stated_noise_of_regions_is_the_scatter_of_independent_scans(hot):
     ball = found[0].uncertainty.region_sigma["ball"] * found[0].bq_per_count
     total = ball * regions["ball"].sum() * grid.voxel_ml / 1e6
     assert noise[0].region_mbq(regions["ball"]) == pytest.approx(total, rel=1e-3)
+
+
+def test_the_stop_is_chosen_on_images_as_they_are_delivered(hot):
+    """With a filter of 12 mm, which asks for more passes than images without one do."""
+    protocol = Protocol(stop="held-out", subsets=4, iterations=10, filter_fwhm_mm=12.0, bootstraps=0)
+    made = prepare(hot.projections, hot.attenuation, protocol, CAMERA)
+    kept, held = made.data.split(KEPT, 0)
+    chosen = stopped(made, protocol, kept, held)
+
+    def delivered(passes: int) -> float:
+        image = osem(made.model, kept.counts, kept.additive, subsets=4, iterations=passes) / kept.share
+        return score(made, gaussian_filter(image, made.model.geometry, 12.0), held)
+
+    assert chosen.parameters["iterations"] == max(range(1, 11), key=delivered)
+    plain = stopped(made, protocol.model_copy(update={"filter_fwhm_mm": 0.0}), kept, held)
+    assert chosen.parameters["iterations"] > plain.parameters["iterations"]
 
 
 def test_an_inserted_region_tells_its_recovery(hot):
@@ -178,6 +215,32 @@ def test_a_cylinder_gives_the_factor_of_the_camera(uniform):
         calibrate_camera(uniform.projections, uniform.attenuation, FIXED, CAMERA.name, wrong)
 
 
+def test_the_noise_of_a_factor_is_that_of_repeated_scans(uniform):
+    """A quarter of the counts. Twelve scans know the spread of the middle to 21 %, the bootstraps theirs to
+    27 %. Voxels counted as independent would state 0.4 of it."""
+    protocol = FIXED.model_copy(update={"iterations": 5})
+    rng = np.random.default_rng(5)
+    scans = [replace(uniform.projections, counts=rng.poisson(uniform.expected / 4).astype(np.int32))
+             for _ in range(12)]  # fmt: skip
+    images = [reconstruct(few, uniform.attenuation, protocol, CAMERA) for few in scans]
+    middle = cylinder_factor(images[0].counts, images[0].grid, 20.0, uniform.true_mbq / 4).middle
+    means = [float(image.counts[middle].mean()) for image in images]
+    spread = float(np.std(means, ddof=1) / np.mean(means))
+    # the volume with which middle and total agree: near its edges so thin a cylinder overshoots
+    volume = (
+        float(np.mean([image.counts.sum() for image in images]) / np.mean(means)) * images[0].grid.voxel_ml
+    )
+    told = Cylinder("few counts", uniform.true_mbq / 4, STARTED, volume, relative_uncertainty=0.0)
+    stated, _ = calibrate_camera(scans[0], uniform.attenuation, protocol, CAMERA.name, told)
+    assert 0.6 < stated.relative_uncertainty / spread < 1.6
+    total, _ = calibrate_camera(
+        scans[0], uniform.attenuation, protocol, CAMERA.name, replace(told, volume_ml=None)
+    )
+    assert (
+        total.relative_uncertainty < 0.5 * stated.relative_uncertainty
+    )  # all counts are surer than the middle's
+
+
 def test_a_scan_without_scatter_windows_makes_no_record(uniform):
     """ "auto" finds no window beside the peak and corrects nothing; its factor would be 8 % too high."""
     bare = replace(uniform.projections, counts=uniform.projections.counts[:1],
@@ -197,13 +260,16 @@ def test_spheres_give_the_recovery_curve(hot):
         Sphere((float(middle[0]) + x, float(middle[1]) + y, float(middle[2])), mm) for (x, y), mm in THREE
     ]
     bare = record(three.projections, FIXED)
-    made = with_recovery(bare, three.projections, three.attenuation, FIXED, spheres, 1.6e6, 2e5)
+    made, _ = with_recovery(bare, three.projections, three.attenuation, FIXED, spheres, 1.6e6, 2e5)
     assert made.recovery is not None
     curve = made.recovery.at([sphere.volume_ml for sphere in spheres])
     image = reconstruct(three.projections, three.attenuation, FIXED, CAMERA, bare).activity
     found = sphere_recoveries(image.bq_per_ml, image.grid, spheres, 1.6e6, 2e5)
     assert curve == pytest.approx(found, abs=0.06)
     assert 0.9 > curve[0] > curve[1] > curve[2] > 0.15
+    other = record(three.projections, FIXED, nuclide="I-131")
+    with pytest.raises(Refused, match="RadionuclideCodeSequence is 'I-131', here 'Lu-177'"):
+        with_recovery(other, three.projections, three.attenuation, FIXED, spheres, 1.6e6, 2e5)
     with pytest.raises(Refused, match="no curve of a phantom holds"):
         with_recovery(made, hot.projections, hot.attenuation, Protocol(algorithm="bsrem"), spheres, 1.6e6)
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from dicomnode.simulation import SimulatedPatient, SimulatedScan, scan
 from dicomnode.simulation.objects import Emission, datasets, truth, write_dicom
-from dicomnode.simulation.scanner import regions_on
+from dicomnode.simulation.scanner import Pose, regions_on
 
 
 @pytest.fixture(scope="session")
@@ -173,6 +173,14 @@ def test_the_same_patient_gives_the_same_bytes(
     first = written["Bq/ml"]
     assert [p.name for p in again] == [p.name for p in first]
     assert [p.name for p, q in zip(again, first, strict=True) if p.read_bytes() != q.read_bytes()] == []
+
+
+def test_other_images_under_the_same_seeds_have_uids_of_their_own(
+    patient: SimulatedPatient, day: SimulatedScan
+) -> None:
+    scans = [day, scan(patient, 24.0, noise=False), scan(patient, 24.0, pose=Pose(shift_mm=(5.0, 0.0, 0.0)))]
+    found = [{str(ds.SOPInstanceUID) for _, ds in datasets(patient, [made])} for made in scans]
+    assert len(set().union(*found)) == sum(map(len, found))
 
 
 def test_the_truth_is_told_in_json(patient: SimulatedPatient) -> None:
