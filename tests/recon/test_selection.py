@@ -1,0 +1,73 @@
+"""What held-out counts choose: where OSEM ends, and how strong a prior is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dicomnode.recon.protocol import Protocol
+from dicomnode.recon.scan import Scan, prepare
+from dicomnode.recon.selection import KEPT, penalised, stopped, weakest
+from tests.recon.small_scan import CAMERA, cylinder, scan
+
+MEAN, BINS = 2.0, (1, 400, 250)
+
+
+def line(best: float, steep: float) -> tuple[Callable[[float], Tensor], Tensor, list[float]]:
+    """Expectations that are off by ``steep`` |ln(weight / best)|, their counts, and what was asked."""
+    rng = np.random.default_rng(3)
+    pattern = torch.from_numpy(np.where(rng.random(BINS) < 0.5, 1.0, -1.0))
+    counts = torch.from_numpy(rng.poisson(MEAN, BINS).astype(np.float64))
+    asked: list[float] = []
+
+    def predict(weight: float) -> Tensor:
+        asked.append(weight)
+        return MEAN * (1.0 + steep * abs(np.log(weight / best)) * pattern)
+
+    return predict, counts, asked
+
+
+WEIGHTS = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+
+
+@pytest.mark.parametrize("best", WEIGHTS)
+def test_a_sharp_maximum_is_found_wherever_it_lies(best: float) -> None:
+    """2e5 counts, 3 % for each factor of e: a step of 2 costs 43 +- 9, so that only one is good."""
+    predict, counts, asked = line(best, 0.03)
+    assert weakest(WEIGHTS, predict, counts) == best
+    assert len(asked) == len(set(asked)) <= 6
+
+
+def test_of_weights_that_the_counts_cannot_tell_apart_the_weakest_is_taken() -> None:
+    """0.05 % for each factor of e: a step costs 0.01 +- 0.15."""
+    predict, counts, _ = line(0.4, 5e-4)
+    assert weakest(WEIGHTS, predict, counts) == 0.025
+    assert weakest((0.7,), predict, counts) == 0.7
+
+
+@pytest.fixture(scope="module")
+def scans() -> list[Scan]:
+    made = [scan(cylinder(), seconds=seconds) for seconds in (1.0, 20.0)]
+    return [prepare(one.projections, one.attenuation, Protocol(subsets=4), CAMERA) for one in made]
+
+
+def test_more_counts_are_worth_more_passes_and_a_weaker_prior(scans: list[Scan]) -> None:
+    """20 times the counts."""
+    passes, weights = [], []
+    for one in scans:
+        kept, held = one.data.split(KEPT, 3)
+        passes.append(
+            stopped(one, Protocol(stop="held-out", subsets=2, iterations=30), kept, held).parameters
+        )
+        weights.append(penalised(one, Protocol(algorithm="bsrem", subsets=4), "bsrem", kept, held).parameters)
+    assert 30 > passes[1]["iterations"] >= 1.5 * passes[0]["iterations"]  # type: ignore[operator]
+    assert weights[1]["prior_weight"] <= 0.5 * weights[0]["prior_weight"]  # type: ignore[operator]
+
+
+def test_on_the_nema_set_the_chosen_weight_has_nearly_the_least_error(shared: Path) -> None:
+    """PLACEHOLDER"""
