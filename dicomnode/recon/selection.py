@@ -29,6 +29,10 @@ PRIOR_WEIGHTS: Mapping[str, tuple[float, ...]] = {
 """Candidates, relative to the mean sensitivity; our own choice, on both sides of what 1e6 and 5e6 counts in
 60 views chose."""
 MAP_ITERATIONS = 10
+AS_GOOD_SIGMAS = 2.0
+"""A weight is as good as the best one where held-out counts prefer that by fewer standard errors; our own
+choice, as for the acceptance of learned images. On the NEMA set (docs/reconstruction.md) it takes back the
+step by which the best likelihood smooths too much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +98,8 @@ def penalised(scan: Scan, protocol: Protocol, algorithm: str, kept: Measurement,
 
 
 def weakest(weights: Sequence[float], predict: Callable[[float], Tensor], held_out: Tensor) -> float:
-    """The weakest of the weights (ascending) that predict held-out counts as well as the best one, within one
-    standard error of the difference.
+    """The weakest of the weights (ascending) that predict held-out counts as well as the best one, within
+    ``AS_GOOD_SIGMAS`` standard errors of the difference.
 
     From the middle up for as long as that is better, and down for as long as it is no worse: the likelihood
     has one maximum along the weight, so most candidates need not be made.
@@ -106,9 +110,9 @@ def weakest(weights: Sequence[float], predict: Callable[[float], Tensor], held_o
         found[k] = predict(weights[k])
         if compare(found, held_out).best != k:
             break
-    while (lowest := min(found)) > 0 and lowest in compare(found, held_out).equally_good():
+    while (lowest := min(found)) > 0 and lowest in compare(found, held_out).equally_good(AS_GOOD_SIGMAS):
         found[lowest - 1] = predict(weights[lowest - 1])
-    return weights[min(compare(found, held_out).equally_good())]
+    return weights[min(compare(found, held_out).equally_good(AS_GOOD_SIGMAS))]
 
 
 def predicted(scan: Scan, image: Tensor, held: Measurement) -> Tensor:

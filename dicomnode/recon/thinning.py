@@ -99,7 +99,7 @@ class Choice(Generic[K]):
     best: K
     scores: Mapping[K, Score]
 
-    def equally_good(self, sigmas: float = 1.0) -> tuple[K, ...]:
+    def equally_good(self, sigmas: float) -> tuple[K, ...]:
         """Candidates whose difference from the best is within ``sigmas`` of its standard errors."""
         return tuple(key for key, score in self.scores.items() if -score.gain <= sigmas * score.sigma)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from dicomnode.recon.algorithms import bsrem
+from dicomnode.recon.attenuation import AttenuationMap
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan, prepare
 from dicomnode.recon.selection import KEPT, penalised, stopped, weakest
 from tests.recon.small_scan import CAMERA, cylinder, scan
+from tests.recon.synthetic_nema import nema_set
 
 MEAN, BINS = 2.0, (1, 400, 250)
 
@@ -69,5 +73,21 @@ def test_more_counts_are_worth_more_passes_and_a_weaker_prior(scans: list[Scan])
     assert weights[1]["prior_weight"] <= 0.5 * weights[0]["prior_weight"]  # type: ignore[operator]
 
 
-def test_on_the_nema_set_the_chosen_weight_has_nearly_the_least_error(shared: Path) -> None:
-    """PLACEHOLDER"""
+@pytest.mark.long
+def test_on_the_nema_set_the_weaker_of_two_equally_good_weights_is_chosen(shared: Path) -> None:
+    """1e6 of its counts: 0.4 has the best likelihood, 0.2 lies 7.9 +- 5.3 below it, 0.1 44.9 +- 9.9. Errors
+    against the truth are alike, but the 28 mm sphere recovers a tenth less with 0.4."""
+    nema = nema_set(shared / "real/spect_raw/synthetic_nema_lu177")
+    fewer = np.random.default_rng(2).binomial(nema.projections.counts, 0.2).astype(np.int32)
+    protocol = Protocol(algorithm="bsrem")
+    mu = AttenuationMap(nema.projections.grid, nema.mu_per_cm, np.ones(64, bool), 208.4, 130.0)
+    one = prepare(replace(nema.projections, counts=fewer), mu, protocol, CAMERA)
+    image = penalised(one, protocol, "bsrem", *one.data.split(KEPT, 2))
+    assert image.parameters == {"prior_weight": 0.2}
+    smooth = bsrem(one.model, one.data.counts, one.data.additive, beta=0.4, subsets=10, iterations=10)
+    images = [made.numpy() / 0.2 for made in (image.counts, smooth)]
+    spheres = [nema.sphere_recoveries(made)[4] for made in images]
+    assert spheres[0] > 1.08 * spheres[1]
+    truth = nema.masks["activity"] * (nema.total_mbq * nema.counts_per_mbq / nema.masks["activity"].sum())
+    errors = [float(np.linalg.norm(made - truth)) for made in images]
+    assert errors[0] < 1.03 * errors[1]

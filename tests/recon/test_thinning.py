@@ -82,7 +82,7 @@ def test_of_several_predictions_the_best_and_the_equally_good_are_found() -> Non
     assert choice.best == 1.0
     assert choice.scores[1.0].gain == 0
     assert choice.scores[1.02].gain == pytest.approx(-2e5 * (1.02 - 1 - np.log(1.02)), rel=0.02)
-    assert set(choice.equally_good()) == {0.999, 1.0}
+    assert set(choice.equally_good(1.0)) == {0.999, 1.0}
 
 
 def test_bootstrap_sigma_is_the_scatter_of_repeated_scans(model: ParallelHoleModel) -> None:
