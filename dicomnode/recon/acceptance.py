@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from dicomnode.model import Finding, Settings, Severity
 from dicomnode.recon.measurement import Measurement
+from dicomnode.recon.scatter import exposed_field
 from dicomnode.recon.thinning import held_out_score
 
 SOURCE = "our own choice"
@@ -128,8 +129,13 @@ def residual_z(counts: Tensor, expected: Tensor, sigma: float) -> Tensor:
     """Smoothed residual over its standard deviation, per bin: G*(y - m) / sqrt(G^2 * m).
 
     Views are taken as a circle. ``counts`` and ``expected``: (views, axial, transaxial). Bins where less
-    than ten counts are expected under the smoothing are 0: their sum is not Gaussian.
+    than ten counts are expected under the smoothing are 0: their sum is not Gaussian. So are bins outside the
+    exposed field of the detector, where the image lets expect counts that could not be measured.
     """
+    inside = torch.zeros_like(expected)
+    rows, bins_across = exposed_field(counts.sum(dim=0).numpy())
+    inside[:, rows, bins_across] = 1.0
+    expected = expected * inside
     reach = int(3 * sigma)
     bins = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (bins / sigma) ** 2)
@@ -137,7 +143,7 @@ def residual_z(counts: Tensor, expected: Tensor, sigma: float) -> Tensor:
     variance = _smooth(expected, kernel**2)
     effective = _smooth(expected, kernel) / float((kernel**2).sum() ** 3)
     z = _smooth(counts - expected, kernel) / variance.clamp_min(1e-12).sqrt()
-    return torch.where(effective > 10.0, z, torch.zeros_like(z))
+    return torch.where((effective > 10.0) & (inside > 0), z, torch.zeros_like(z))
 
 
 def _smooth(values: Tensor, kernel: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 scan  = prepare(...)                      model, counts, scatter, live times        (scan)
 kept, held = four fifths and one fifth of the counts, at random                     (measurement)
+  (the fifth again in two for a learned method: what it chooses by never judges it)
 beside = OSEM as the protocol states it                                             (selection)
 image = the protocol's algorithm; automatic choices by the held-out counts          (selection, learned)
 a learned image stays only if this scan's own counts prefer it, else MAP            (acceptance)
@@ -173,9 +174,11 @@ def _image(
     if protocol.algorithm not in LEARNED:
         return penalised(scan, protocol, protocol.algorithm, kept, held), protocol.algorithm, None
     fallback = penalised(scan, protocol, "bsrem", kept, held)
-    learned = METHODS[protocol.algorithm](scan, kept, held, protocol.subsets, seed)
+    # Half of the held-out counts makes the learned method's choices and has no part in its judgement.
+    choosing, judging = held.split(0.5, seed + 1)
+    learned = METHODS[protocol.algorithm](scan, kept, choosing, protocol.subsets, seed)
     verdict = judge(
-        held,
+        judging,
         _expected(scan, learned.of_kept),
         _expected(scan, fallback.of_kept if fallback.of_kept is not None else fallback.counts),
         scan.data,

@@ -97,13 +97,33 @@ def window_weights(
 def scatter_counts(
     counts: npt.NDArray[np.integer], weights: tuple[float, ...], sigma_pixels: float
 ) -> Float32:
-    """Weighted sum of windows (windows, views, axial, transaxial), smoothed over each view's detector."""
+    """Weighted sum of windows (windows, views, axial, transaxial), smoothed over each view's detector.
+
+    Within the detector's field only: scatter does not end at its edge but its counts do, and smoothing across
+    would take scatter from the outermost rows and put it where nothing was measured.
+    """
     from scipy.ndimage import gaussian_filter
 
     total: Float64 = np.tensordot(np.asarray(weights), counts.astype(np.float64), axes=1)
     if sigma_pixels > 0 and any(weights):
-        total = gaussian_filter(total, (0, sigma_pixels, sigma_pixels), mode="nearest")
+        rows, bins = exposed_field(counts.sum(axis=(0, 1)))
+        inside = np.s_[:, rows, bins]
+        total[inside] = gaussian_filter(total[inside], (0, sigma_pixels, sigma_pixels), mode="nearest")
     return np.asarray(total, dtype=np.float32)
+
+
+def exposed_field(summed: npt.NDArray[np.number]) -> tuple[slice, slice]:
+    """Rows and bins of the detector that were exposed: from the first to the last that hold any count.
+
+    Where a camera's field is smaller, it fills the matrix up with empty ones. ``summed``: counts (axial,
+    transaxial) over views.
+    """
+    return _span((summed > 0).any(axis=1)), _span((summed > 0).any(axis=0))
+
+
+def _span(there: npt.ArrayLike) -> slice:
+    found = np.flatnonzero(there)
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, np.size(there))
 
 
 def _neighbours(windows: tuple[EnergyWindow, ...], peak: int) -> tuple[int | None, int | None]:

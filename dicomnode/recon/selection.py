@@ -1,8 +1,9 @@
 """The image of a protocol: classical algorithms, with what is automatic chosen by held-out counts.
 
 The counts are thinned into four fifths and one fifth; candidates are reconstructed from the four fifths and
-the one that predicts the fifth best is made again from all counts (cross-validated likelihood: Coakley and
-Llacer 1991 for stopping, Zhang, Zhou and Qi, PMB 62:5114, 2017 for the weight of a prior).
+the one that predicts the fifth best (of priors: the weakest of those equally good) is made again from all
+counts (cross-validated likelihood: Coakley and Llacer 1991 for stopping, Zhang, Zhou and Qi, PMB 62:5114,
+2017 for the weight of a prior).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dicomnode.recon.algorithms import bsrem, gaussian_filter, osem, osem_update
 from dicomnode.recon.measurement import Measurement, log_likelihood
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan
+from dicomnode.recon.thinning import compare
 
 KEPT = 0.8
 """Share of the counts that candidates are made from; our own choice: the fifth that judges costs little."""
@@ -27,6 +29,10 @@ PRIOR_WEIGHTS: Mapping[str, tuple[float, ...]] = {
 """Candidates, relative to the mean sensitivity; our own choice, on both sides of what 1e6 and 5e6 counts in
 60 views chose."""
 MAP_ITERATIONS = 10
+AS_GOOD_SIGMAS = 2.0
+"""A weight is as good as the best one where held-out counts prefer that by fewer standard errors; our own
+choice, as for the acceptance of learned images. On the NEMA set (docs/reconstruction.md) it takes back the
+step by which the best likelihood smooths too much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +67,19 @@ def stopped(scan: Scan, protocol: Protocol, kept: Measurement, held: Measurement
     updates = osem_updates(scan.model, kept.counts, kept.additive, subsets=subsets)
     passes = islice(updates, subsets - 1, subsets * protocol.iterations, subsets)
     width = protocol.filter_fwhm_mm
-    images = (gaussian_filter(image / kept.share, scan.model.geometry, width) for image in passes)
-    found = [(score(scan, image, held), image) for image in images]
-    best = max(range(len(found)), key=lambda k: found[k][0])
-    image = _fixed(scan, protocol, subsets, best + 1)
-    return Image(image.counts, image.repeat, {"iterations": best + 1}, found[best][1])
+    images = {
+        number: gaussian_filter(image / kept.share, scan.model.geometry, width)
+        for number, image in enumerate(passes, start=1)
+    }
+    best = compare({n: predicted(scan, image, held) for n, image in images.items()}, held.counts).best
+    image = _fixed(scan, protocol, subsets, best)
+    return Image(image.counts, image.repeat, {"iterations": best}, images[best])
 
 
 def penalised(scan: Scan, protocol: Protocol, algorithm: str, kept: Measurement, held: Measurement) -> Image:
-    """MAP by BSREM or OSL; the weight of the prior is the protocol's, or chosen by the held-out counts."""
+    """MAP by BSREM or OSL; the weight of the prior is the protocol's, or chosen by the held-out counts: the
+    weakest of those that predict them equally well, since of two images that the data cannot tell apart the
+    smoother one recovers less of what is small."""
     made = bsrem if algorithm == "bsrem" else osl
 
     def of(data: Measurement, weight: float) -> Tensor:
@@ -79,29 +89,40 @@ def penalised(scan: Scan, protocol: Protocol, algorithm: str, kept: Measurement,
         )  # fmt: skip
         return image / data.share
 
+    images: dict[float, Tensor] = {}
+
+    def predict(weight: float) -> Tensor:
+        images[weight] = of(kept, weight)
+        return predicted(scan, images[weight], held)
+
     weights = PRIOR_WEIGHTS[algorithm] if protocol.prior_weight is None else (protocol.prior_weight,)
-    best, of_kept = _uphill(weights, lambda weight: of(kept, weight), lambda x: score(scan, x, held))
-    return Image(of(scan.data, best), lambda data: of(data, best), {"prior_weight": best}, of_kept)
+    weight = weakest(weights, predict, held.counts)
+    return Image(
+        of(scan.data, weight), lambda data: of(data, weight), {"prior_weight": weight}, images[weight]
+    )
 
 
-def _uphill(
-    weights: Sequence[float], make: Callable[[float], Tensor], judge: Callable[[Tensor], float]
-) -> tuple[float, Tensor]:
-    """The best weight and its image, by going from the middle to the neighbours for as long as they are
-    better: the score has one maximum along the weight, so most candidates need not be made."""
-    here = len(weights) // 2
-    image = make(weights[here])
-    top = judge(image)
-    for step in (1, -1):
-        moved = False
-        while 0 <= here + step < len(weights):
-            candidate = make(weights[here + step])
-            if (found := judge(candidate)) <= top:
-                break
-            here, image, top, moved = here + step, candidate, found, True
-        if moved:
+def weakest(weights: Sequence[float], predict: Callable[[float], Tensor], held_out: Tensor) -> float:
+    """The weakest of the weights (ascending) that predict held-out counts as well as the best one, within
+    ``AS_GOOD_SIGMAS`` standard errors of the difference.
+
+    From the middle up for as long as that is better, and down for as long as it is no worse: the likelihood
+    has one maximum along the weight, so most candidates need not be made.
+    """
+    middle = len(weights) // 2
+    found = {middle: predict(weights[middle])}
+    for k in range(middle + 1, len(weights)):
+        found[k] = predict(weights[k])
+        if compare(found, held_out).best != k:
             break
-    return weights[here], image
+    while (lowest := min(found)) > 0 and lowest in compare(found, held_out).equally_good(AS_GOOD_SIGMAS):
+        found[lowest - 1] = predict(weights[lowest - 1])
+    return weights[min(compare(found, held_out).equally_good(AS_GOOD_SIGMAS))]
+
+
+def predicted(scan: Scan, image: Tensor, held: Measurement) -> Tensor:
+    """Counts that an image in counts of the whole scan lets expect in the held-out share."""
+    return held.share * (scan.model.forward(image) + held.scatter)
 
 
 def score(scan: Scan, image: Tensor, held: Measurement) -> float:

@@ -107,6 +107,18 @@ def test_residuals_of_the_truth_are_standard_normal():
     assert float(z.abs().max()) < 4.5
 
 
+def test_residuals_say_nothing_of_rows_that_were_not_exposed_and_all_of_those_that_were():
+    expected = torch.full((20, 30, 30), 5.0)
+    counts = torch.from_numpy(np.random.default_rng(1).poisson(expected.numpy()).astype(np.float32))
+    counts[:, 24:] = 0.0
+    z = residual_z(counts, expected, 2.0)
+    assert float(z[:, 24:].abs().max()) == 0.0
+    assert float(z[:, :24].abs().max()) < 4.5
+    # an exposed row that lacks counts is seen: only the outermost empty ones are left out
+    counts[:, 12:16] = 0.0
+    assert float(residual_z(counts, expected, 2.0)[:, 12:16].min()) < -20
+
+
 def judged(prepared: Scan, image: torch.Tensor, other: torch.Tensor) -> tuple[str, ...]:
     """Reasons against ``image`` beside ``other``."""
     _, held = prepared.data.split(0.8, 1)

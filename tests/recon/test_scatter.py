@@ -7,7 +7,13 @@ import pytest
 
 from dicomnode.errors import Inconsistent
 from dicomnode.model.projections import EnergyWindow
-from dicomnode.recon.scatter import ScatterMethod, ScatterSettings, scatter_counts, window_weights
+from dicomnode.recon.scatter import (
+    ScatterMethod,
+    ScatterSettings,
+    exposed_field,
+    scatter_counts,
+    window_weights,
+)
 
 # The real 177Lu NEMA acquisition of spect_raw/nema_lu177_headers: neither contiguous nor equally wide.
 PEAK = EnergyWindow("peak", ((187.56, 229.24),))
@@ -61,3 +67,16 @@ def test_smoothing_keeps_counts_and_lowers_noise_within_each_view_only() -> None
     assert smooth.sum() == pytest.approx(counts.sum(), rel=5e-3)
     # a Gaussian of sigma s leaves 1 / (2 s sqrt(pi)) of white noise along each axis
     assert smooth[1, 8:-8, 8:-8].std() == pytest.approx(3.0 / (2 * 1.5 * np.pi**0.5), rel=0.05)
+
+
+def test_rows_that_the_camera_filled_up_take_no_scatter_from_those_that_it_measured() -> None:
+    """The synthetic 177Lu NEMA set has 8 such rows at each end: smoothing across took a third of their
+    neighbours' scatter away, and expected counts where there can be none at 12 standard deviations."""
+    counts = np.zeros((2, 3, 40, 30), np.int32)
+    counts[1, :, 8:32] = 50
+    smooth = scatter_counts(counts, (0.0, 1.0), 1.5)
+    np.testing.assert_allclose(smooth[:, 8:32], 50.0, rtol=1e-6)
+    assert smooth[:, :8].max() == 0
+    assert smooth[:, 32:].max() == 0
+    assert exposed_field(counts.sum(axis=(0, 1))) == (slice(8, 32), slice(0, 30))
+    assert exposed_field(np.zeros((4, 5))) == (slice(0, 4), slice(0, 5))
