@@ -127,6 +127,31 @@ def _row_of(session: Session, plan: CyclePlan, taken: set[str], here: str, now: 
     return row
 
 
+def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[CycleRow]:
+    """Cycles whose images all belong to another one now: an administration was corrected or withdrawn."""
+    return session.scalars(
+        select(CycleRow).where(
+            CycleRow.patient_id == patient_id,
+            CycleRow.id.not_in(taken),
+            CycleRow.id.in_(select(TimePointRow.cycle_id)),
+        )
+    ).all()
+
+
+def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """Nothing of it may leave or count any more; a person has to see what had left."""
+    session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
+    row.administration_id, row.inputs_digest = None, ""
+    row.accepted, row.released_by, row.released_because = "[]", "", ""
+    _write_findings(session, row, [EMPTIED], now)
+    for happening in (Happening.DATA_CHANGED, Happening.DOUBT):
+        change(session, row, happening, [EMPTIED.sentence], config.node.name, now)
+    revision = current_revision(session, row.id)
+    if revision is not None and revision.state != "SUPERSEDED":
+        outbox.withdraw(session, revision.id, "its images belong to another cycle", now)
+        revision.state = "HELD"
+
+
 def _doubts(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
     found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan)]
@@ -213,31 +238,6 @@ def change(
         moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
         trail.append(session, moved)
     return instructions
-
-
-def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[CycleRow]:
-    """Cycles whose images all belong to another one now: an administration was corrected or withdrawn."""
-    return session.scalars(
-        select(CycleRow).where(
-            CycleRow.patient_id == patient_id,
-            CycleRow.id.not_in(taken),
-            CycleRow.id.in_(select(TimePointRow.cycle_id)),
-        )
-    ).all()
-
-
-def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
-    """Nothing of it may leave or count any more; a person has to see what had left."""
-    session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
-    row.administration_id, row.inputs_digest = None, ""
-    row.accepted, row.released_by, row.released_because = "[]", "", ""
-    _write_findings(session, row, [EMPTIED], now)
-    for happening in (Happening.DATA_CHANGED, Happening.DOUBT):
-        change(session, row, happening, [EMPTIED.sentence], config.node.name, now)
-    revision = current_revision(session, row.id)
-    if revision is not None and revision.state != "SUPERSEDED":
-        outbox.withdraw(session, revision.id, "its images belong to another cycle", now)
-        revision.state = "HELD"
 
 
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:
