@@ -37,6 +37,22 @@ def test_two_reports_that_contradict_each_other_hold_until_a_person_accepts_it(d
     assert desk.start(cycle["cycle"]["id"]).administration.activity_mbq == 7400.0
 
 
+def test_a_header_with_the_wrong_day_does_not_split_the_therapy(desk: Desk) -> None:
+    """Told: 2 March, 08:30. The header of the 24.5 h scan says 3 March, 08:30."""
+    desk.administer(PATIENT, "2026-03-02T08:30+00:00")
+    desk.arrive(Tiny("one").time_point(4.0))
+    start = ADMINISTERED + timedelta(hours=24.5)
+    desk.arrive(Tiny("one", ADMINISTERED + timedelta(days=1)).time_point(24.5, at=start))
+    (cycle,) = desk.rows()
+    assert hours_of(cycle) == [4.0, 24.5]
+    assert (cycle["cycle"]["state"], desk.rules(cycle["cycle"]["id"])) == (
+        "HELD", ["administration-date-contradicts"],
+    )  # fmt: skip
+    desk.release(cycle["cycle"]["id"])
+    job = desk.start(cycle["cycle"]["id"])
+    assert (job.administration.at, len(job.time_points)) == (ADMINISTERED, 2)
+
+
 @pytest.mark.parametrize(
     ("state", "after"),
     [("COMPUTING", "HELD"), ("RELEASED", "HELD"), ("DELIVERED", "DELIVERED"), ("HELD", "HELD")],
