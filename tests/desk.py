@@ -10,10 +10,10 @@ from typing import Any
 from pydicom import Dataset
 from sqlalchemy import select
 
-from dicomnode.archive.records import CycleRow, FindingRow, Revision
+from dicomnode.archive.records import CycleRow, FindingRow
 from dicomnode.config import load
 from dicomnode.model import Administration
-from dicomnode.node import administrations, cycles, intake, persons, revisions
+from dicomnode.node import administrations, conflicts, cycles, intake, persons, revisions
 from dicomnode.node.facts import cycle_facts
 from dicomnode.node.house import open_house
 from dicomnode.node.job import Job, Outcome
@@ -90,6 +90,7 @@ class Desk:
     def review(self, patient: str) -> None:
         with self.house.database.write() as session:
             cycles.review(session, patient, self.house.config, self._later())
+            conflicts.stop_contradicted(session, patient, self.house.config, self.now)
 
     def release(self, cycle_id: str) -> None:
         persons.release(self.house, cycle_id, "AB", "looked at", self._later())
@@ -128,9 +129,3 @@ class Desk:
                 FindingRow.cycle_id == cycle_id, FindingRow.severity == severity
             )
             return sorted(session.scalars(found))
-
-    def revision(self, revision_id: str) -> Revision:
-        with self.house.database.read() as session:
-            row = session.get(Revision, revision_id)
-            assert row is not None
-            return row

@@ -182,6 +182,18 @@ def dose_variant(peer: PeerSettings) -> DoseVariant:
     return DoseVariant(f"{role}-existing-{mark}", peer.rtdose_bits, "existing", uid)
 
 
+def report_role(peer: PeerSettings) -> str:
+    """The role of the SR that ``peer`` gets: one that refers to the RTDOSE that it gets, too."""
+    variant = dose_variant(peer).role if "rtdose" in peer.objects else "rtdose"
+    return f"sr{variant.removeprefix('rtdose')}"
+
+
+def reported_doses(peers: Iterable[PeerSettings]) -> dict[str, str]:
+    """Role of each SR that has to be made -> role of the RTDOSE that it refers to."""
+    wanted = {"sr", *(report_role(peer) for peer in peers if "sr" in peer.objects)}
+    return {role: f"rtdose{role.removeprefix('sr')}" for role in sorted(wanted)}
+
+
 def dose_variants(peers: Iterable[PeerSettings]) -> tuple[DoseVariant, ...]:
     """Every RTDOSE that some peer wants, each once, by role: what has to be made."""
     wanted = {dose_variant(peer) for peer in peers if "rtdose" in peer.objects}
@@ -213,6 +225,8 @@ def roles_for(peer: PeerSettings) -> tuple[tuple[str, int], ...]:
                 roles.append(("rtplan", position))
                 position += 1
             roles.append((variant.role, position))
+        elif kind == "sr":
+            roles.append((report_role(peer), position))
         else:
             roles.append((kind, position))
         position += 2

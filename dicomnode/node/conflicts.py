@@ -1,4 +1,5 @@
-"""A different object under a known SOP Instance UID, come after the cycle that uses it was complete.
+"""A different object under a known SOP Instance UID, or another word about an administration, come after
+the cycle that uses it was complete.
 
 While a cycle collects, ``cycles.review`` sees it. Later it must not wait for the next review: what has not
 left the house stays here until a person says which object is right.
@@ -17,7 +18,7 @@ from dicomnode.audit import codes, events, trail
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.model import Finding, Severity
-from dicomnode.node.cycles import change, finding_row
+from dicomnode.node.cycles import change, finding_row, look_at
 from dicomnode.node.lifecycle import Happening, State
 
 
@@ -40,8 +41,22 @@ def stop_cycles(session: Session, after: int, config: Config, now: datetime) -> 
     )
     for uid, series_uid in session.execute(met).all():
         for row in _cycles_that_use(session, series_uid):
-            if State(row.state) is not State.COLLECTING and not _is_known(session, row, uid):
-                _stop(session, row, rules.conflicting_instance(uid), config, now)
+            found = rules.conflicting_instance(uid)
+            if State(row.state) is not State.COLLECTING and not _is_known(session, row, found):
+                _stop(session, row, found, config, now)
+
+
+def stop_contradicted(session: Session, patient_id: str, config: Config, now: datetime) -> None:
+    """Hold the cycles of a patient of whose administration something else was told; once per statement."""
+    complete = select(CycleRow).where(
+        CycleRow.patient_id == patient_id, CycleRow.state != State.COLLECTING.value
+    )
+    for row in session.scalars(complete).all():
+        seen = look_at(session, row, config)
+        for found in seen.doubts if seen is not None else ():
+            about_it = found.severity is Severity.HOLD and found.rule.startswith("administ")
+            if about_it and not _is_known(session, row, found):
+                _stop(session, row, found, config, now)
 
 
 def _cycles_that_use(session: Session, series_uid: str) -> list[CycleRow]:
@@ -55,12 +70,11 @@ def _cycles_that_use(session: Session, series_uid: str) -> list[CycleRow]:
     return list(session.scalars(select(CycleRow).where(CycleRow.id.in_(uses))))
 
 
-def _is_known(session: Session, row: CycleRow, uid: str) -> bool:
-    rule = rules.conflicting_instance(uid).rule
-    if [rule, uid] in json.loads(row.accepted):
+def _is_known(session: Session, row: CycleRow, found: Finding) -> bool:
+    if [found.rule, found.subject] in json.loads(row.accepted):
         return True
     told = select(FindingRow.id).where(
-        FindingRow.cycle_id == row.id, FindingRow.rule == rule, FindingRow.subject == uid
+        FindingRow.cycle_id == row.id, FindingRow.rule == found.rule, FindingRow.subject == found.subject
     )
     return session.scalars(told).first() is not None
 
@@ -80,7 +94,7 @@ def _stop(session: Session, row: CycleRow, found: Finding, config: Config, now: 
 
 
 def _tell(session: Session, row: CycleRow, found: Finding, config: Config) -> None:
-    detail = {"cycle_id": row.id, "sop_instance_uid": found.subject}
+    detail = {"cycle_id": row.id, "subject": found.subject}
     told = events.security_alert(
         config.node.name, sentence=found.sentence, alert=codes.SOFTWARE_CONFIGURATION, detail=detail
     )

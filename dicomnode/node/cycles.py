@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -66,8 +67,7 @@ def review(
     for plan in gathering.cycles:
         row = _row_of(session, plan, taken, config.node.name, now)
         taken.add(row.id)
-        doubts = [*plan.findings, *_doubts(session, plan, config)]
-        doubts += _told_of(known, plan)
+        doubts = _doubts(session, plan, known, config)
         look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since, known_until)
         if look is not None:
             again.append(look)
@@ -127,8 +127,37 @@ def _row_of(session: Session, plan: CyclePlan, taken: set[str], here: str, now: 
     return row
 
 
-def _doubts(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:
-    """Findings that need no pixels."""
+def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[CycleRow]:
+    """Cycles whose images all belong to another one now: an administration was corrected or withdrawn."""
+    return session.scalars(
+        select(CycleRow).where(
+            CycleRow.patient_id == patient_id,
+            CycleRow.id.not_in(taken),
+            CycleRow.id.in_(select(TimePointRow.cycle_id)),
+        )
+    ).all()
+
+
+def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """Nothing of it may leave or count any more; a person has to see what had left."""
+    session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
+    row.administration_id, row.inputs_digest = None, ""
+    row.accepted, row.released_by, row.released_because = "[]", "", ""
+    _write_findings(session, row, [EMPTIED], now)
+    for happening in (Happening.DATA_CHANGED, Happening.DOUBT):
+        change(session, row, happening, [EMPTIED.sentence], config.node.name, now)
+    revision = current_revision(session, row.id)
+    if revision is not None and revision.state != "SUPERSEDED":
+        revision.state = "HELD"
+
+
+def _doubts(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
+    """Findings that need no pixels, each once."""
+    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan)]
+    return tuple(dict.fromkeys(found))
+
+
+def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:
     yield from rules.administration_is_known(plan.administration)
     for point in plan.time_points:
         yield from rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.series_uid)
@@ -227,30 +256,6 @@ def _withdraw(session: Session, row: CycleRow, because: str, now: datetime) -> N
             revision.state = "HELD"
 
 
-def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[CycleRow]:
-    """Cycles whose images all belong to another one now: an administration was corrected or withdrawn."""
-    return session.scalars(
-        select(CycleRow).where(
-            CycleRow.patient_id == patient_id,
-            CycleRow.id.not_in(taken),
-            CycleRow.id.in_(select(TimePointRow.cycle_id)),
-        )
-    ).all()
-
-
-def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
-    """Nothing of it may leave or count any more; a person has to see what had left."""
-    session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
-    row.administration_id, row.inputs_digest = None, ""
-    row.accepted, row.released_by, row.released_because = "[]", "", ""
-    _write_findings(session, row, [EMPTIED], now)
-    for happening in (Happening.DATA_CHANGED, Happening.DOUBT):
-        change(session, row, happening, [EMPTIED.sentence], config.node.name, now)
-    revision = current_revision(session, row.id)
-    if revision is not None and revision.state != "SUPERSEDED":
-        revision.state = "HELD"
-
-
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:
     wanted = {p.emission.series_uid: (i, p) for i, p in enumerate(plan.time_points, start=1)}
     existing = {
@@ -342,14 +347,7 @@ def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
         number=number,
         created_at=now,
         time_points=points,
-        administration=AdministrationJob(
-            nuclide=administration.nuclide,
-            activity_mbq=administration.activity_mbq,
-            at=administration.at,
-            radiopharmaceutical=administration.radiopharmaceutical,
-            residual_mbq=administration.residual_mbq,
-            source=administration.source,
-        ),
+        administration=AdministrationJob.of(administration),
         accepted=tuple((rule, subject) for rule, subject in json.loads(row.accepted)),
     )
     return job.model_copy(update={"revision_id": revision_id(row.id, number, job.inputs_digest())})
@@ -370,13 +368,26 @@ def _point_job(number: int, point: TimePointPlan) -> TimePointJob:
     )
 
 
-def plan_of(session: Session, row: CycleRow, config: Config) -> CyclePlan | None:
+@dataclass(frozen=True)
+class Look:
+    """What the archive holds of a cycle just now: its plan, what is doubtful in it, and all of the
+    patient's administrations."""
+
+    plan: CyclePlan
+    doubts: tuple[Finding, ...]
+    administrations: tuple[Administration, ...]
+
+
+def look_at(session: Session, row: CycleRow, config: Config) -> Look | None:
     """The plan behind a row, made afresh from the archive; None where its series are gone."""
     mine = set(
         session.scalars(select(TimePointRow.emission_series_uid).where(TimePointRow.cycle_id == row.id))
     )
-    plans = _gathered(session, row.patient_id, config)[2].cycles
-    return next((p for p in plans if mine & {t.emission.series_uid for t in p.time_points}), None)
+    _, known, gathering = _gathered(session, row.patient_id, config)
+    for plan in gathering.cycles:
+        if mine & {t.emission.series_uid for t in plan.time_points}:
+            return Look(plan, _doubts(session, plan, known, config), known.administrations)
+    return None
 
 
 def current_revision(session: Session, cycle_id: str) -> Revision | None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from dicomnode.model import Administration, OrganDose, RegionTia, Settings, Verdict
+from dicomnode.model import Administration, Finding, OrganDose, RegionTia, Settings, Verdict
 
 
 class SeriesFiles(Settings):
@@ -40,6 +40,11 @@ class AdministrationJob(Settings):
     radiopharmaceutical: str = ""
     residual_mbq: float = 0.0
     source: str = ""
+
+    @classmethod
+    def of(cls, told: Administration) -> AdministrationJob:
+        """As it is told."""
+        return cls(**asdict(told))
 
     def noun(self) -> Administration:
         return Administration(**self.model_dump())
@@ -72,12 +77,27 @@ class EarlierOrgan(Settings):
         )
 
 
+class Course(Settings):
+    """The patient's earlier cycles, in order of time: organ doses of those that were released, and the
+    administrations of which there is no dose."""
+
+    organs: tuple[tuple[EarlierOrgan, ...], ...] = ()
+    without_dose: tuple[AdministrationJob, ...] = ()
+
+
+class Superseded(Settings):
+    """The released revision before: its identifier, and role -> SOP Instance UID of its objects."""
+
+    revision_id: str
+    objects: dict[str, str]
+
+
 class Job(Settings):
     """Everything that decides the result of a revision, apart from configuration and software.
 
     ``created_at`` is the instant written into the objects; repeating the job repeats their bytes.
-    ``accepted`` lists (rule, subject) of findings that a person accepted; ``earlier_cycles`` holds the
-    organ doses of the patient's earlier cycles, in order of time.
+    ``doubts`` are the findings before the computation; ``accepted`` lists (rule, subject) of findings that
+    a person accepted.
     """
 
     cycle_id: str
@@ -87,8 +107,9 @@ class Job(Settings):
     administration: AdministrationJob
     time_points: tuple[TimePointJob, ...]
     accepted: tuple[tuple[str, str], ...] = ()
-    supersedes_rtdose_uid: str = ""
-    earlier_cycles: tuple[tuple[EarlierOrgan, ...], ...] = ()
+    doubts: tuple[Finding, ...] = ()
+    supersedes: Superseded | None = None
+    earlier: Course = Course()
 
     def input_digests(self) -> dict[str, str]:
         """SOP Instance UID -> digest, over all series."""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from dicomnode import __version__
 from dicomnode.archive.store import Store
 from dicomnode.config import Config
-from dicomnode.delivery.settings import DoseVariant, dose_variants
+from dicomnode.delivery.settings import DoseVariant, dose_variants, reported_doses
 from dicomnode.dose.engine import EngineIdentity
 from dicomnode.model import (
     Anatomy,
@@ -73,10 +73,21 @@ class _Context:
         return ObjectIdentity(
             sop_instance_uid=revision_uid(self.job.revision_id, role),
             series_uid=revision_uid(self.job.revision_id, f"{role}/series"),
-            series_number=SERIES[role if role in SERIES else "rtdose"],
+            series_number=SERIES[role if role in SERIES else role.partition("-")[0]],
             description=f"{what}, {self.job.administration.nuclide}, revision {self.job.number}",
             created_at=self.job.created_at.astimezone(self.zone),
         )
+
+    def superseded(self, role: str, sop_class_uid: str) -> SourceImage | None:
+        """The object of this role in the released revision before: what went where this one goes."""
+        from dicomnode.dicom.reference import SourceImage
+        from dicomnode.dicom.uids import revision_uid
+
+        older = self.job.supersedes
+        if older is None or role not in older.objects:
+            return None
+        series = revision_uid(older.revision_id, f"{role}/series")
+        return SourceImage(sop_class_uid, older.objects[role], series, self.patient.study_uid)
 
 
 def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context:
@@ -99,7 +110,6 @@ def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context
 def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tuple[str, bytes, str, str]]:
     """(role, bytes, SOP Class UID, SOP Instance UID) of every object."""
     from dicomnode.dicom import encapsulated_pdf, parametric_map, rtdose, rtplan, structured_report
-    from dicomnode.dicom.reference import SourceImage
 
     plain = DoseVariant("rtdose", 32, "none")
     variants = {v.role: v for v in (plain, *dose_variants(config.delivery.peers))}
@@ -130,25 +140,10 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         parametric_map.PARAMETRIC_MAP_STORAGE,
         sigma.sop_instance_uid,
     )
-    report = context.identity("sr", "Organ doses")
-    dose_reference = SourceImage(
-        rtdose.RT_DOSE_STORAGE,
-        context.identity("rtdose", "").sop_instance_uid,
-        context.identity("rtdose", "").series_uid,
-        context.patient.study_uid,
-    )
-    yield (
-        "sr",
-        structured_report.write_organ_dose_sr(
-            answer.organs,
-            context.patient,
-            report,
-            sources=(dose_reference, *context.sources),
-            tia_sigma_mbq_s={c.region: c.sigma_tia_mbq_s for c in answer.fit.regions},
-        ),
-        structured_report.COMPREHENSIVE_SR_STORAGE,
-        report.sop_instance_uid,
-    )
+    for role, dose_role in reported_doses(config.delivery.peers).items():
+        report = context.identity(role, "Organ doses")
+        content = _organ_dose_sr(context, answer, report, role, dose_role)
+        yield role, content, structured_report.COMPREHENSIVE_SR_STORAGE, report.sop_instance_uid
     identity = context.identity("pdf", "Dosimetry report")
     pdf = _report(context, config, answer)
     yield (
@@ -164,17 +159,39 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         yield from spect_objects(spect, context.job, config)
 
 
+def _organ_dose_sr(
+    context: _Context, answer: Answer, report: ObjectIdentity, role: str, dose_role: str
+) -> bytes:
+    """The organ doses, referring to the RTDOSE that goes where this report goes."""
+    from dicomnode.dicom import rtdose, structured_report
+    from dicomnode.dicom.reference import SourceImage
+
+    dose = context.identity(dose_role, "")
+    study = context.patient.study_uid
+    of = SourceImage(rtdose.RT_DOSE_STORAGE, dose.sop_instance_uid, dose.series_uid, study)
+    return structured_report.write_organ_dose_sr(
+        answer.organs,
+        context.patient,
+        report,
+        sources=(of, *context.sources),
+        tia_sigma_mbq_s={c.region: c.sigma_tia_mbq_s for c in answer.fit.regions},
+        supersedes=context.superseded(role, structured_report.COMPREHENSIVE_SR_STORAGE),
+    )
+
+
 def _report(context: _Context, config: Config, answer: Answer) -> bytes:
     from dicomnode.results.course import course_doses
     from dicomnode.results.report import ReportContent, write_report
 
     job = context.job
+    earlier = job.earlier
     course = (
         course_doses(
-            [*([o.noun() for o in cycle] for cycle in job.earlier_cycles), answer.organs],
+            [*([o.noun() for o in cycle] for cycle in earlier.organs), answer.organs],
             common_relative=config.results.course_common_relative,
+            without_dose=len(earlier.without_dose),
         )
-        if job.earlier_cycles
+        if earlier.organs or earlier.without_dose
         else ()
     )
     # The instant of the job stands for both ends: a repeated calculation must make the same bytes.
@@ -204,6 +221,7 @@ def _report(context: _Context, config: Config, answer: Answer) -> bytes:
         revision=job.number,
         created_at=at,
         course=course,
+        not_in_course=tuple(a.noun() for a in earlier.without_dose),
     )
     return write_report(content, config.results)
 
@@ -235,10 +253,6 @@ def _rtdose(
         reference = SourceImage(
             rtplan.RT_PLAN_STORAGE, variant.plan_uid, variant.plan_uid, context.patient.study_uid
         )
-    older = context.job.supersedes_rtdose_uid
-    superseded = (
-        SourceImage(rtdose.RT_DOSE_STORAGE, older, older, context.patient.study_uid) if older else None
-    )
     moved = any(p.quality.method != "identity" for p in answer.registered.points)
     nuclide, engine = context.job.administration.nuclide, answer.engine
     return rtdose.write_rtdose(
@@ -248,7 +262,7 @@ def _rtdose(
         bits=variant.bits,
         plan=reference,
         sources=context.sources,
-        supersedes=superseded,
+        supersedes=context.superseded(variant.role, rtdose.RT_DOSE_STORAGE),
         heterogeneity="IMAGE" if answer.dose.medium == "medium" else "WATER",
         spatial_transform="RIGID" if moved else "NONE",
         comment=f"{nuclide} {engine.name} {engine.version}, dicomnode {__version__}",

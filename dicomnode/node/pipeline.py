@@ -28,13 +28,14 @@ Progress = Callable[[float, str], None]
 def compute(job: Job, config: Config, store: Store, progress: Progress = lambda _f, _w: None) -> Outcome:
     """Compute one revision. Never raises for bad data: what cannot be used becomes a finding that holds."""
     steps = Steps(store)
+    steps.found(job.doubts)
     try:
         return _compute(job, config, store, steps, progress)
     except NotReady:  # what holds is among the findings
         return Outcome(steps.verdict(job.accepted), steps.done)
     except DicomnodeError as error:
         refusal = Finding(f"refused-{type(error).__name__}", Severity.HOLD, str(error))
-        return Outcome(Verdict.of([*steps.findings, refusal]), steps.done)
+        return Outcome(Verdict.of([*steps.verdict(job.accepted).findings, refusal]), steps.done)
 
 
 def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Progress) -> Outcome:

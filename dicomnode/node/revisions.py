@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from dicomnode import __version__
 from dicomnode.archive import outbox
 from dicomnode.archive.records import (
-    AdministrationRow,
     Calculation,
     CycleRow,
     Delivery,
@@ -32,8 +31,9 @@ from dicomnode.audit.about import About
 from dicomnode.config import Config
 from dicomnode.delivery.settings import expanded, roles_for
 from dicomnode.model import Finding, Severity
-from dicomnode.node.cycles import about, change, current_revision, finding_row, job_of, plan_of
-from dicomnode.node.job import EarlierOrgan, Job, Outcome
+from dicomnode.node.cycles import about, change, current_revision, finding_row, job_of, look_at
+from dicomnode.node.earlier import course_before, superseded
+from dicomnode.node.job import Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
 
 STOPPED = ("HELD", "SUPERSEDED")
@@ -43,10 +43,11 @@ MOST_ATTEMPTS = 2
 
 def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job | None:
     """READY -> COMPUTING: make (or find again) the revision, and return its job; None where it is held."""
-    plan = plan_of(session, row, config)
-    if plan is None or plan.administration is None:
+    seen = look_at(session, row, config)
+    if seen is None or seen.plan.administration is None:
         change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
         return None
+    plan = seen.plan
     latest = current_revision(session, row.id)
     if latest is not None and is_unfinished(latest, row.inputs_digest):
         revision = latest
@@ -70,11 +71,12 @@ def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job
     which = about(row, revision.id)
     started = events.calculation_started(config.node.name, which, step="revision", facts=facts)
     trail.append(session, started)
-    older = latest if latest is not None and latest is not revision else None
+    session.flush()
     return job.model_copy(
         update={
-            "supersedes_rtdose_uid": _rtdose_uid(session, older.id) if older is not None else "",
-            "earlier_cycles": _earlier_cycles(session, row, plan.administration.at),
+            "doubts": seen.doubts,
+            "supersedes": superseded(session, revision),
+            "earlier": course_before(session, row, seen.plan.administration, seen.administrations),
         }
     )
 
@@ -86,42 +88,6 @@ def is_unfinished(revision: Revision, inputs_digest: str) -> bool:
         and revision.state in ("COMPUTING", "HELD")
         and revision.released_at is None
     )
-
-
-def _earlier_cycles(
-    session: Session, row: CycleRow, before: datetime
-) -> tuple[tuple[EarlierOrgan, ...], ...]:
-    """Released organ doses of the patient's earlier cycles, in order of time."""
-    revisions = session.scalars(
-        select(Revision.id)
-        .join(CycleRow, CycleRow.id == Revision.cycle_id)
-        .join(AdministrationRow, AdministrationRow.id == CycleRow.administration_id)
-        .where(
-            CycleRow.patient_id == row.patient_id,
-            CycleRow.id != row.id,
-            AdministrationRow.administered_at < before,
-            Revision.state.in_(("RELEASED", "DELIVERED")),
-        )
-        .order_by(AdministrationRow.administered_at)
-    ).all()
-    return tuple(
-        tuple(
-            EarlierOrgan(
-                region=o.region, mean_gy=o.mean_gy, sigma_gy=o.sigma_gy, bed_gy=o.bed_gy, eqd2_gy=o.eqd2_gy
-            )
-            for o in session.scalars(
-                select(OrganDoseRow).where(OrganDoseRow.revision_id == revision).order_by(OrganDoseRow.id)
-            )
-        )
-        for revision in revisions
-    )
-
-
-def _rtdose_uid(session: Session, revision: str) -> str:
-    found = session.scalars(
-        select(Result.sop_instance_uid).where(Result.revision_id == revision, Result.role == "rtdose")
-    ).first()
-    return found or ""
 
 
 def interrupted(

@@ -198,6 +198,7 @@ class Rounds:
         for patient in [p for p, at in self.look_again.items() if at <= now]:
             with self.house.database.write() as session:
                 again = review(session, patient, self.house.config, now, self.open_since, known_until)
+                conflicts.stop_contradicted(session, patient, self.house.config, now)
             if self.house.pseudonym_key:
                 log.debug("reviewed %s", pseudonym(patient, self.house.pseudonym_key))
             del self.look_again[patient]

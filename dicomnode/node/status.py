@@ -68,4 +68,4 @@ def status(house: House) -> Status:
 
 def _counts(session: Session, column: object) -> dict[str, int]:
     rows = session.execute(select(column, func.count()).group_by(column))  # type: ignore[call-overload]
-    return dict(iter(rows))
+    return dict(rows.all())

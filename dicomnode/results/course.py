@@ -31,9 +31,10 @@ class CourseDose:
 
 
 def course_doses(
-    cycles: Sequence[Sequence[OrganDose]], *, common_relative: float = 0.05
+    cycles: Sequence[Sequence[OrganDose]], *, common_relative: float = 0.05, without_dose: int = 0
 ) -> tuple[CourseDose, ...]:
-    """Accumulated dose of each region, by name, over ``cycles`` in order of time.
+    """Accumulated dose of each region, by name, over ``cycles`` in order of time; ``without_dose`` further
+    administrations have no dose, so that the sums are too low.
 
     Assumed: regions of one name are the same tissue in every cycle (no voxels are added: organs move and
     shrink between cycles); cycles lie weeks apart, so that BED adds and repopulation is left out. Of each
@@ -41,10 +42,10 @@ def course_doses(
     linearly; what remains is independent and adds in quadrature.
     """
     names = dict.fromkeys(organ.region for cycle in cycles for organ in cycle)
-    return tuple(_sum(name, cycles, common_relative) for name in names)
+    return tuple(_sum(name, cycles, common_relative, len(cycles) + without_dose) for name in names)
 
 
-def _sum(name: str, cycles: Sequence[Sequence[OrganDose]], common: float) -> CourseDose:
+def _sum(name: str, cycles: Sequence[Sequence[OrganDose]], common: float, of_cycles: int) -> CourseDose:
     organs = [organ for cycle in cycles for organ in cycle if organ.region == name]
     mean = sum(o.mean_gy for o in organs)
     shared = [min(common * o.mean_gy, o.sigma_gy) for o in organs]
@@ -54,7 +55,7 @@ def _sum(name: str, cycles: Sequence[Sequence[OrganDose]], common: float) -> Cou
     return CourseDose(
         region=name,
         cycles=len(organs),
-        of_cycles=len(cycles),
+        of_cycles=of_cycles,
         mean_gy=mean,
         sigma_gy=sqrt(sum(shared) ** 2 + max(apart, 0.0)),
         bed_gy=sum(beds) if len(beds) == len(organs) else None,

@@ -12,6 +12,7 @@ from io import BytesIO
 
 from dicomnode.dicom.reference import PatientStudy
 from dicomnode.model import (
+    Administration,
     DoseMap,
     Finding,
     HuMap,
@@ -60,6 +61,7 @@ class ReportContent:
     created_at : aware datetime; an argument, so that a repeated run makes the same bytes
     course : accumulated doses, where the patient has more than one cycle
     ct : finer CT of the reference time point
+    not_in_course : earlier administrations of which there is no dose
     """
 
     patient: PatientStudy
@@ -76,6 +78,7 @@ class ReportContent:
     created_at: datetime
     course: Sequence[CourseDose] = ()
     ct: HuMap | None = None
+    not_in_course: Sequence[Administration] = ()
 
 
 def write_report(content: ReportContent, settings: ResultsSettings) -> bytes:
@@ -108,6 +111,7 @@ def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list
     _definitions(pages[-1], settings)
     if content.course:
         _course(pages, content.course)
+        _not_in_course(pages, content)
     _findings(pages, content.verdict)
     return pages
 
@@ -257,6 +261,22 @@ def _course(pages: list[Page], course: Sequence[CourseDose]) -> None:
         for c in course
     ]
     _table_over_pages(pages, "Accumulated over the course", columns, rows, widest=34)
+
+
+def _not_in_course(pages: list[Page], content: ReportContent) -> None:
+    """A sum that leaves out a cycle must not look whole."""
+    if not content.not_in_course:
+        return
+    zone = content.created_at.tzinfo
+    given = "; ".join(
+        f"{a.activity_mbq:.0f} MBq {a.nuclide} of {a.at.astimezone(zone):%Y-%m-%d}"
+        for a in content.not_in_course
+    )
+    if pages[-1].room < 60:
+        pages.append(Page())
+    pages[-1].skip(2)
+    text = f"These sums are too low: no dose has been released here of {given}."
+    pages[-1].paragraph(LEFT, text, color=RED)
 
 
 def _table_over_pages(

@@ -11,6 +11,8 @@ from dicomnode.delivery.settings import (
     dose_variant,
     dose_variants,
     expanded,
+    report_role,
+    reported_doses,
     roles_for,
 )
 
@@ -21,7 +23,7 @@ def peer(**more):
 
 def test_the_companion_plan_is_chained_before_the_dose():
     roles = roles_for(peer(objects=("rtdose", "sr", "pdf"), plan_reference="companion"))
-    assert roles == (("rtplan", 0), ("rtdose-companion", 1), ("sr", 3), ("pdf", 5))
+    assert roles == (("rtplan", 0), ("rtdose-companion", 1), ("sr-companion", 3), ("pdf", 5))
 
 
 def test_without_a_plan_nothing_is_chained():
@@ -41,6 +43,13 @@ def test_without_a_plan_nothing_is_chained():
 def test_each_encoding_has_a_role_of_its_own(bits, plan, role):
     variant = dose_variant(peer(rtdose_bits=bits, plan_reference=plan))
     assert (variant.role, variant.bits, variant.plan) == (role, bits, plan)
+
+
+def test_each_peer_gets_the_report_that_refers_to_its_dose():
+    peers = (peer(name="a"), peer(name="b", rtdose_bits=16), peer(name="c", objects=("sr",), rtdose_bits=16))
+    assert [dict(roles_for(p))[report_role(p)] for p in peers] == [2, 2, 0]
+    assert [report_role(p) for p in peers] == ["sr", "sr-16", "sr"], "c gets no dose, so the plain report"
+    assert reported_doses(peers) == {"sr": "rtdose", "sr-16": "rtdose-16"}
 
 
 def test_an_existing_plan_is_part_of_the_role_which_fits_its_column():

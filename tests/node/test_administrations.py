@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from dicomnode.archive.records import CycleRow
 from dicomnode.audit import queries
 from dicomnode.errors import Refused
 from dicomnode.model import Administration
@@ -33,6 +35,49 @@ def test_two_reports_that_contradict_each_other_hold_until_a_person_accepts_it(d
     assert len(cycle["cycle"]["reasons"]) == 2
     desk.release(cycle["cycle"]["id"])
     assert desk.start(cycle["cycle"]["id"]).administration.activity_mbq == 7400.0
+
+
+def test_a_header_with_the_wrong_day_does_not_split_the_therapy(desk: Desk) -> None:
+    """Told: 2 March, 08:30. The header of the 24.5 h scan says 3 March, 08:30."""
+    desk.administer(PATIENT, "2026-03-02T08:30+00:00")
+    desk.arrive(Tiny("one").time_point(4.0))
+    start = ADMINISTERED + timedelta(hours=24.5)
+    desk.arrive(Tiny("one", ADMINISTERED + timedelta(days=1)).time_point(24.5, at=start))
+    (cycle,) = desk.rows()
+    assert hours_of(cycle) == [4.0, 24.5]
+    assert (cycle["cycle"]["state"], desk.rules(cycle["cycle"]["id"])) == (
+        "HELD", ["administration-date-contradicts"],
+    )  # fmt: skip
+    desk.release(cycle["cycle"]["id"])
+    job = desk.start(cycle["cycle"]["id"])
+    assert (job.administration.at, len(job.time_points)) == (ADMINISTERED, 2)
+
+
+@pytest.mark.parametrize(
+    ("state", "after"),
+    [("COMPUTING", "HELD"), ("RELEASED", "HELD"), ("DELIVERED", "DELIVERED"), ("HELD", "HELD")],
+)
+def test_a_report_that_contradicts_what_a_complete_cycle_used_is_told_once(
+    new_desk: Callable[..., Desk], state: str, after: str
+) -> None:
+    desk = new_desk(expected=1)
+    desk.report(PATIENT, Administration("Lu-177", 7400.0, ADMINISTERED, source="1.99.1"))
+    desk.arrive(Tiny("one").time_point(24.0))
+    cycle = desk.rows()[0]["cycle"]["id"]
+    with desk.house.database.write() as session:
+        row = session.get(CycleRow, cycle)
+        assert row is not None
+        assert row.state == "READY"
+        row.state = state
+    other = Administration("Lu-177", 7900.0, ADMINISTERED, source="1.99.2")
+    desk.report(PATIENT, other)
+    desk.review(PATIENT)
+    assert desk.rows()[0]["cycle"]["state"] == after
+    severity = "warning" if state == "DELIVERED" else "hold"
+    assert desk.rules(cycle, severity) == ["administered-activity-contradicts"]
+    with desk.house.database.read() as session:
+        alerts = list(queries.entries(session, queries.Filter(kind="security-alert"), limit=9))
+    assert len(alerts) == (state == "DELIVERED")
 
 
 def test_a_person_corrects_a_wrong_day(desk: Desk) -> None:

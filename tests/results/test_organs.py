@@ -198,6 +198,11 @@ def test_a_region_missing_from_a_cycle_is_counted_and_bed_needs_all() -> None:
     assert (found["l"].cycles, found["l"].of_cycles, found["l"].mean_gy) == (1, 2, 1.0)
 
 
+def test_a_cycle_without_dose_is_counted() -> None:
+    (found,) = course_doses([[organ("k", 3.0, 0.1)]], without_dose=2)
+    assert (found.cycles, found.of_cycles, found.mean_gy) == (1, 3, 3.0)
+
+
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5)), min_size=1, max_size=6), st.floats(0, 0.5))
 def test_a_course_is_no_more_certain_than_independence_and_no_less_than_full_correlation(
     cycles: list[tuple[float, float]], common: float

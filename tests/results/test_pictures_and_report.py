@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from math import log
 from typing import TYPE_CHECKING
@@ -13,7 +14,16 @@ import numpy as np
 import pytest
 from pypdf import PdfReader
 
-from dicomnode.model import EnergyPerDecay, Finding, Grid, LabelMap, Nuclide, Severity, Verdict
+from dicomnode.model import (
+    Administration,
+    EnergyPerDecay,
+    Finding,
+    Grid,
+    LabelMap,
+    Nuclide,
+    Severity,
+    Verdict,
+)
 from dicomnode.results.course import course_doses
 from dicomnode.results.organs import organ_doses
 from dicomnode.results.page import printable
@@ -93,6 +103,16 @@ def test_the_report_has_two_pages_that_name_patient_and_dose_and_repeat(torso: T
     for page in pages:
         assert DISCLAIMER in page
         assert "Patient 0815-4711, revision 2" in page
+
+
+def test_sums_that_leave_out_an_administration_say_so(torso: Torso) -> None:
+    whole = content(torso)
+    assert "too low" not in "".join(text_of(write_report(whole, SETTINGS)))
+    earlier = Administration("Lu-177", 7300.0, datetime(2026, 1, 5, 23, 30, tzinfo=UTC))
+    pages = text_of(write_report(replace(whole, not_in_course=(earlier,) * 20), SETTINGS))
+    everything = " ".join(" ".join(pages).split())
+    assert everything.count("7300 MBq Lu-177 of 2026-01-05") == 20
+    assert "These sums are too low" in everything
 
 
 def test_a_long_report_goes_on_and_leaves_nothing_out(torso: Torso) -> None:
