@@ -188,17 +188,20 @@ class _Job:
             self.say(
                 _rising(curve, "the physical tail of the trapezoid assumes that it only decays from there")
             )
+        if len(curve.hours) == 1:
+            self.say(_one_scan(float(curve.hours[0]), self.settings))
+        unknown = self.settings.uncertainty.physical_relative
         if self.settings.start != "fit":
             ratio = start_ratio(self.settings.start, float(curve.hours[0]), self.physical_per_h)
-            return trapezoid(curve, self.physical_per_h, ratio)
+            return trapezoid(curve, self.physical_per_h, ratio, unknown)
         try:
             fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
         except Rising as rising:
             self._refused(rising)
-            return trapezoid(curve, self.physical_per_h, 0.0)
+            return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         names = sorted(n for n in fit.parameters if n.startswith("a"))
         ratio = sum(fit.parameters[n] for n in names) / float(curve.activity_mbq[0])
-        return trapezoid(curve, self.physical_per_h, max(ratio, 0.0))
+        return trapezoid(curve, self.physical_per_h, max(ratio, 0.0), unknown)
 
     def fit(self, curve: Measured) -> Estimate:
         """A fitted curve, or where activity rises what ``when_rising`` says."""
@@ -316,6 +319,19 @@ def _rising(curve: Measured, what: str) -> Finding:
         + ", ".join(f"{a:.3g} MBq at {t:g} h" for t, a in zip(curve.hours, curve.activity_mbq, strict=True))
         + f"); {what}",
         subject=curve.name,
+    )
+
+
+def _one_scan(hours: float, settings: TiaSettings) -> Finding:
+    return Finding(
+        "tia-one-scan",
+        Severity.HOLD,
+        f"one scan at {hours:g} h says nothing of clearance: the trapezoid takes physical decay alone and may "
+        f"be several times too high ({settings.uncertainty.physical_relative:.0%} of it stands as its "
+        "uncertainty); send another scan, choose a single-time-point method of [tia], or accept it",
+        measured=1.0,
+        limit=2.0,
+        unit="scans",
     )
 
 
