@@ -326,8 +326,8 @@ def _one_scan(hours: float, settings: TiaSettings) -> Finding:
     return Finding(
         "tia-one-scan",
         Severity.HOLD,
-        f"one scan at {hours:g} h says nothing of clearance: the trapezoid takes physical decay alone and may "
-        f"be several times too high ({settings.uncertainty.physical_relative:.0%} of it stands as its "
+        f"one scan at {hours:g} h says nothing of clearance: the trapezoid takes physical decay alone, "
+        f"perhaps several times too high ({settings.uncertainty.physical_relative:.0%} of it stands as its "
         "uncertainty); send another scan, choose a single-time-point method of [tia], or accept it",
         measured=1.0,
         limit=2.0,
