@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import log
@@ -238,11 +238,12 @@ class _Job:
     ) -> tuple[tuple[TiaMap, tuple[Finding, ...]], TiaMap]:
         """TIA map with its findings, and sigma map."""
         grid, u = self.points[0].activity.grid, self.settings.uncertainty
-        recovery = np.array([curve.recovery for curve, _ in by_part])
         if self.settings.method == "voxel-mono-exponential":
+            recovery = np.array([curve.recovery for curve, _ in by_part])
+            common = np.array([combined(_without(curve.common, "contour")) for curve, _ in by_part])
             fallback = self._weights([(c, self.trapezoid(c)) for c, _ in by_part])
             tia, sigma, unfitted, bounded = mono_maps(
-                self.points, parts, fallback, recovery, self.physical_per_h, u, progress
+                self.points, parts, fallback, recovery, common, self.physical_per_h, u, progress
             )
             self._voxels_said(unfitted, bounded)
         else:
@@ -251,10 +252,7 @@ class _Job:
 
     def _weights(self, by_part: list[Curve]) -> PartWeights:
         k = np.array([e.voxel_weight_h / c.recovery for c, e in by_part])
-        shared = [
-            combined({n: v for n, v in budget(c, e).items() if n not in ("counts", "contour")})
-            for c, e in by_part
-        ]
+        shared = [combined(_without(budget(c, e), "counts", "contour")) for c, e in by_part]
         return PartWeights(k, np.array(shared))
 
     def _voxels_said(self, unfitted: int, bounded: int) -> None:
@@ -309,6 +307,10 @@ class _Job:
 
     def regions_has(self, name: str) -> bool:
         return self.regions is not None and bool(self.regions.masks[name].any())
+
+
+def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
+    return {name: share for name, share in shares.items() if name not in names}
 
 
 def _rising(curve: Measured, what: str) -> Finding:

@@ -164,6 +164,7 @@ def mono_maps(
     parts: Partition,
     fallback: PartWeights,
     recovery: Array,
+    common_relative: Array,
     physical_per_h: float,
     u: UncertaintySettings,
     progress: Progress,
@@ -172,6 +173,11 @@ def mono_maps(
 
     Weights come from the noise expected of the field of view's mean curve scaled to the voxel, not from the
     voxel's own noisy values (which would favour low values).
+
+    Parameters
+    ----------
+    recovery, common_relative : (parts,) coefficient by which activity is divided, and the relative standard
+        uncertainty of calibration and recovery, which all voxels of a part share
 
     Returns
     -------
@@ -188,7 +194,7 @@ def mono_maps(
         noise = count_variance(expected, grid.voxel_ml, u) + (u.time_point_relative * expected) ** 2
         fit = fit_voxels(hours, c, np.sqrt(noise), physical_per_h)
         scale = MBQ_S / recovery[owner]
-        spread = np.hypot(fit.sigma, u.calibration_relative * fit.integral) * scale
+        spread = np.hypot(fit.sigma, common_relative[owner] * fit.integral) * scale
         shape_of_slab = tia[z].shape
         tia[z] = np.where(fit.fitted, fit.integral * scale, tia[z].ravel()).reshape(shape_of_slab)
         sigma[z] = np.where(fit.fitted, spread, sigma[z].ravel()).reshape(shape_of_slab)
