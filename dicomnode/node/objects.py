@@ -240,7 +240,6 @@ def _rtdose(
         SourceImage(rtdose.RT_DOSE_STORAGE, older, older, context.patient.study_uid) if older else None
     )
     moved = any(p.quality.method != "identity" for p in answer.registered.points)
-    nuclide, engine = context.job.administration.nuclide, answer.engine
     return rtdose.write_rtdose(
         answer.dose,
         context.patient,
@@ -251,5 +250,12 @@ def _rtdose(
         supersedes=superseded,
         heterogeneity="IMAGE" if answer.dose.medium == "medium" else "WATER",
         spatial_transform="RIGID" if moved else "NONE",
-        comment=f"{nuclide} {engine.name} {engine.version}, dicomnode {__version__}",
+        comment=dose_comment(context.job.administration.nuclide, answer.engine, answer.dose),
     )
+
+
+def dose_comment(nuclide: str, engine: EngineIdentity, dose: DoseMap) -> str:
+    """What an RT Dose says of itself (64 characters); of alpha particles first, whose dose a reader may
+    think weighted."""
+    alpha = " absorbed dose (RBE 1)," if dose.alpha_gy is not None else ""
+    return f"{nuclide}{alpha} {engine.name} {engine.version}, dicomnode {__version__}"
