@@ -9,7 +9,9 @@ smallest published mean or below. A slip of ten in a typical organ is caught, a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from unicodedata import combining, normalize
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,36 @@ DOSE_RANGES = (
 )
 
 
-def dose_range(nuclide: str, region: str) -> DoseRange | None:
-    """The range for a region whose name contains the organ's name, if one is published here.
+WORDS = {
+    "kidney": "kidney", "kidneys": "kidney", "niere": "kidney", "nieren": "kidney", "rein": "kidney",
+    "reins": "kidney", "liver": "liver", "leber": "liver", "foie": "liver", "spleen": "spleen",
+    "milz": "spleen", "rate": "spleen", "marrow": "marrow", "knochenmark": "marrow", "moelle": "marrow",
+    "parotid": "parotid", "parotids": "parotid", "parotis": "parotid", "parotide": "parotid",
+}  # fmt: skip
+"""Words of region names, English, German and French, that mean an organ of ``DOSE_RANGES``."""
 
-    Parts of an organ (cortex, medulla) and lesions within it have no range: names that say so do not
-    match.
+NOT_THE_ORGAN = frozenset(
+    {"gtv", "ctv", "itv", "ptv", "met", "mets", "hcc", "ccc", "nodule", "node", "target", "cortex", "medulla",
+     "rinde", "pelvis", "vein", "artery", "vessel", "vessels", "ring", "margin", "spill"}
+)  # fmt: skip
+NOT_THE_ORGAN_FROM = ("lesion", "lasion", "tumo", "tume", "metasta", "cyst", "zyste", "kyste", "abscess")
+"""Words, and beginnings of words, of a part of an organ or of something within it."""
+
+
+def dose_range(nuclide: str, region: str) -> DoseRange | None:
+    """The range for a region one of whose words is an organ's, if one is published here.
+
+    Parts of an organ (cortex, medulla), and lesions and targets within it have no range: names that say so
+    do not match. Words are letters between anything else, or from a capital on: "KidneyLeft", "liver_GTV1".
     """
-    name = region.casefold()
-    if any(part in name for part in ("lesion", "tumour", "tumor", "cortex", "medulla", "metasta")):
+    words = _words(region)
+    if any(w in NOT_THE_ORGAN or w.startswith(NOT_THE_ORGAN_FROM) for w in words):
         return None
-    return next((r for r in DOSE_RANGES if r.nuclide == nuclide and r.organ in name), None)
+    organs = {WORDS[w] for w in words if w in WORDS}
+    return next((r for r in DOSE_RANGES if r.nuclide == nuclide and r.organ in organs), None)
+
+
+def _words(region: str) -> list[str]:
+    """The words of a name in lower case, without accents."""
+    plain = "".join(c for c in normalize("NFKD", region) if not combining(c))
+    return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).casefold())

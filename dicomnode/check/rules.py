@@ -221,13 +221,31 @@ def tia_below_administered(
             )
 
 
+def tail_is_measured(fit: TiaFit, settings: CheckSettings) -> Iterator[Finding]:
+    """What comes after the last scan is assumed, not measured; the limit is our own choice."""
+    for region in fit.regions:
+        fraction = region.extrapolated_fraction
+        if fraction is not None and fraction > settings.tail_fraction:
+            yield Finding(
+                "tail-large",
+                Severity.WARNING,
+                f"{region.region}: {fraction:.0%} of the time-integrated activity lies after the last scan "
+                f"and is assumed, more than {settings.tail_fraction:.0%}: a later scan would measure it",
+                measured=fraction,
+                limit=settings.tail_fraction,
+                subject=region.region,
+            )
+
+
 def organ_doses_are_plausible(
     doses: Iterable[OrganDose], administration: Administration, nuclide: Nuclide
 ) -> Iterator[Finding]:
-    """Dose per administered activity against what has been published."""
+    """Dose per administered activity against what has been published; a note names what nobody compared."""
+    unknown = []
     for dose in doses:
         known = dose_range(nuclide.name, dose.region)
         if known is None:
+            unknown.append(dose.region)
             continue
         value = dose.mean_gy / (administration.activity_mbq / 1000)
         if not known.low_gy_per_gbq <= value <= known.high_gy_per_gbq:
@@ -242,3 +260,10 @@ def organ_doses_are_plausible(
                 subject=dose.region,
                 source=known.source,
             )
+    if unknown:
+        yield Finding(
+            "organ-dose-not-compared",
+            Severity.NOTE,
+            f"no published range of {nuclide.name} is known here for {', '.join(unknown)}: their doses were "
+            f"compared with nothing",
+        )

@@ -133,6 +133,8 @@ def _nuclide(name: str, progeny: str | None) -> Nuclide:
         if progeny == "equilibrium":
             raise ConfigError([f"--progeny: no chain is known for {name}, only for {', '.join(BRANCHES)}"])
         return nuclide(name)
+    if name not in BRANCHES:
+        raise ConfigError([f"{name} has radioactive progeny, and no chain of it is known here"])
     if progeny is None:
         raise ConfigError([f"{name} has radioactive progeny: state --progeny equilibrium or none"])
     if progeny == "equilibrium":

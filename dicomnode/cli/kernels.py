@@ -59,7 +59,7 @@ def kernels(
 def _named(name: str) -> Nuclide:
     """A nuclide, or its chain where progeny are asked for."""
     from dicomnode.errors import OutOfDomain
-    from dicomnode.physics.chains import has_progeny, with_progeny
+    from dicomnode.physics.chains import BRANCHES, has_progeny, with_progeny
     from dicomnode.physics.nuclides import nuclide
 
     bare, plus, how = name.partition("+")
@@ -69,7 +69,8 @@ def _named(name: str) -> Nuclide:
         return with_progeny(bare)
     found = nuclide(bare)
     if has_progeny(found.name):
-        raise OutOfDomain("nuclide with radioactive progeny", found.name, "", f"{found.name}+progeny")
+        valid = f"{found.name}+progeny" if found.name in BRANCHES else "those with a known chain"
+        raise OutOfDomain("nuclide with radioactive progeny", found.name, "", valid)
     return found
 
 

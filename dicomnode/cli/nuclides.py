@@ -47,7 +47,7 @@ def _energies(nuclide: Any) -> dict[str, float]:
 
 
 def _described(name: str) -> dict[str, Any]:
-    from dicomnode.physics.chains import chain, has_progeny, with_progeny
+    from dicomnode.physics.chains import BRANCHES, chain, has_progeny, with_progeny
     from dicomnode.physics.media import kernel_names
     from dicomnode.physics.nuclides import nuclide
 
@@ -59,7 +59,8 @@ def _described(name: str) -> dict[str, Any]:
         "source": found.source,
         "water_kernel": {found.name, f"{found.name}+progeny"} & set(kernel_names()) != set(),
     }
-    if has_progeny(found.name):
+    entry["needs_progeny"] = has_progeny(found.name)
+    if found.name in BRANCHES:
         entry["progeny_decays_per_decay"] = {m.nuclide.name: m.decays for m in chain(found.name)[1:]}
         entry["energy_with_progeny_in_equilibrium"] = _energies(with_progeny(found.name))
     return entry
@@ -78,6 +79,8 @@ def _echo_details(entry: dict[str, Any]) -> None:
     from dicomnode.errors import Unsupported
     from dicomnode.physics.nuclides import emissions
 
+    if entry["needs_progeny"] and "progeny_decays_per_decay" not in entry:
+        click.echo("  radioactive progeny that matter, and no chain known here: refused by the engines")
     for daughter, decays in entry.get("progeny_decays_per_decay", {}).items():
         click.echo(f"  progeny {daughter}: {decays:.5g} decays per decay")
     click.echo(f"  source: {entry['source']}")

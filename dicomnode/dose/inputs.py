@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dicomnode.dose.engine import Capability
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, TiaMap
-from dicomnode.physics.chains import has_progeny
+from dicomnode.physics.chains import BRANCHES, has_progeny
 from dicomnode.physics.kernels import JOULE_PER_MEV
 
 Float64 = npt.NDArray[np.float64]
@@ -50,6 +50,8 @@ def require_inputs(tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, capability: 
 def _require_nuclide(nuclide: Nuclide, capability: Capability) -> None:
     if has_progeny(nuclide.name):
         remedy = "state them: physics.chains.with_progeny, or --progeny on the command line"
+        if nuclide.name not in BRANCHES:
+            remedy = f"those whose progeny emit little, or the known chains: {', '.join(sorted(BRANCHES))}"
         raise OutOfDomain("nuclide with radioactive progeny not stated", nuclide.name, "", remedy)
     if capability.nuclides is not None and nuclide.name not in capability.nuclides:
         raise OutOfDomain("nuclide", nuclide.name, "", ", ".join(sorted(capability.nuclides)))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from dicomnode.dose.batch_moments import batch_moments
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
-from dicomnode.dose.inputs import decays, emitted_j, require_inputs, voxel_mass_kg, zero_dose
+from dicomnode.dose.inputs import decays, emitted_j, require_inputs, scaling_density, voxel_mass_kg, zero_dose
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, BatchNoise, DoseMap, EnergyBalance, Nuclide, TiaMap
 from dicomnode.physics.anatomy import anatomy_from_density
@@ -30,12 +30,12 @@ WATER = "water"
 RATIO_AT_MEV = 0.1
 """Energy at which dose to medium becomes dose to water: for tissues the ratio of collision stopping powers
 changes by less than 1 % from 10 keV to 2 MeV (bone 3 %)."""
-HIGHEST_MEV = 10.0
 
 
 class MonteCarlo:
-    """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches; ``noise`` keeps
-    these. The device that it computes on is part of its identity, because CPU and GPU round differently.
+    """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches, and the dose itself in
+    gas; ``noise`` keeps the batches. The device that it computes on is part of its identity, because CPU
+    and GPU round differently.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class MonteCarlo:
         found = members(nuclide)
         material, media = self._media(anatomy)
         problem = Problem(decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found)
-        per_joule = np.where(anatomy.body, self._to_water(problem) / _mass_kg(tia, anatomy), 0.0)
+        per_joule = np.where(anatomy.body, self._to_water(problem) / self._mass_kg(anatomy), 0.0)
         alpha_j = problem.decays * (alpha_mev(found) * JOULE_PER_MEV)
         kept = batch_moments(anatomy.body, JOULE_PER_MEV * per_joule, alpha_j * per_joule)
         deposit = simulate(problem, self.settings, seed, progress, kept)
@@ -109,9 +109,12 @@ class MonteCarlo:
         alpha_j: Float64,
         noise: BatchNoise | None,
     ) -> DoseMap:
-        """Energy to dose; what is deposited outside the body counts as escaped."""
+        """Energy to dose; what is deposited outside the body, or is not held by gas, counts as escaped."""
         joule = np.where(anatomy.body, deposit.mev * JOULE_PER_MEV + alpha_j, 0.0)
-        gy = joule * per_joule
+        gy, sigma = joule * per_joule, deposit.sigma_mev * JOULE_PER_MEV * per_joule
+        solidity = np.minimum(1.0, anatomy.density.g_per_cm3 / self.settings.minimum_density_g_per_cm3)
+        sigma = np.where(solidity < 1, np.maximum(sigma, gy), sigma)
+        joule = joule * solidity
         held, gone = float(joule.sum()), self._gone(deposit, joule, alpha_j)
         if self._is_water:  # what the dose stands for in voxels of water; the rest counts as escaped
             held = float(gy.sum()) * tia.grid.voxel_ml * 1e-3
@@ -119,7 +122,7 @@ class MonteCarlo:
         return DoseMap(
             tia.grid,
             gy.astype(np.float32),
-            (deposit.sigma_mev * JOULE_PER_MEV * per_joule).astype(np.float32),
+            sigma.astype(np.float32),
             EnergyBalance(emitted, held, gone),
             self.settings.dose_to,
             (alpha_j * per_joule).astype(np.float32) if alpha_j.any() else None,
@@ -131,7 +134,8 @@ class MonteCarlo:
         return self.settings.dose_to == WATER
 
     def _gone(self, deposit: Deposit, held_j: Float64, alpha_j: Float64) -> float:
-        """Energy that left the grid or lies outside the body, J, by the transport's own count."""
+        """Energy that left the grid, lies outside the body or is not held by gas, J, by the transport's own
+        count."""
         everywhere = float(deposit.mev.sum()) * JOULE_PER_MEV + float(alpha_j.sum())
         return deposit.escaped_mev * JOULE_PER_MEV + everywhere - float(held_j.sum())
 
@@ -143,6 +147,7 @@ class MonteCarlo:
         ratio = np.array([water / collision_stopping(m, [RATIO_AT_MEV])[0] for m in problem.media])
         return np.asarray(ratio[problem.material])
 
-
-def _mass_kg(tia: TiaMap, anatomy: Anatomy) -> Float64:
-    return voxel_mass_kg(anatomy.density.g_per_cm3.astype(np.float64), tia.grid.voxel_ml)
+    def _mass_kg(self, anatomy: Anatomy) -> Float64:
+        """Mass that energy is divided by: never that of gas."""
+        scaled = scaling_density(anatomy, self.settings.minimum_density_g_per_cm3)
+        return voxel_mass_kg(scaled, anatomy.grid.voxel_ml)

@@ -127,8 +127,9 @@ class MultiVsv:
 
     def _work(self, tia: TiaMap, media: Mixture, name: str) -> Work:
         own, grid = self.settings, tia.grid
+        recorded = self.identity.digests[f"kernels-{name}"]
         kernels = low_rank(
-            medium_kernels(name, own.kernel_folder), grid.spacing_mm, grid.shape_zyx, own.tolerance,
+            medium_kernels(name, own.kernel_folder, recorded), grid.spacing_mm, grid.shape_zyx, own.tolerance,
             own.kernel_of,
         )  # fmt: skip
         precision: type[np.floating[Any]] = np.float32 if own.precision == "single" else np.float64

@@ -135,7 +135,8 @@ class SingleVsv:
         require_inputs(tia, anatomy, nuclide, self.capability)
         if not tia.mbq_s_per_ml.any():
             return zero_dose(tia, self._medium)
-        kernel = water_kernel(nuclide.name, self.settings.kernel_folder)
+        recorded = self.identity.digests[f"kernels-{nuclide.name}"]
+        kernel = water_kernel(nuclide.name, self.settings.kernel_folder, recorded)
         shape = self._kernel_shape(kernel, tia)
         self._require_memory(tia.grid.shape_zyx, shape)
         progress(0.0, "voxel kernel")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from dicomnode.errors import EngineUnavailable
+from dicomnode.physics.interactions import SYMBOLS
 
 JOB = Path(__file__).with_name("gate_job.py")
 ISOLATED = ("-I",)
@@ -58,11 +59,7 @@ FOLDERS = {
 }  # fmt: skip
 STAND_IN = f"{EM}/NOT_OFFICIAL.txt"
 
-SYMBOLS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
-    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I"
-)
-ATOMIC_NUMBER = {symbol: z for z, symbol in enumerate(SYMBOLS.split(), start=1)}
+ATOMIC_NUMBER = {symbol: z for z, symbol in enumerate(SYMBOLS, start=1)}
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ class TransportSettings(Settings):
         description="electrons of blocks of so many voxels along an edge share their histories: 8 makes the "
         "variance of a voxel 4 times less, but errors of neighbours alike; 1: voxels are independent",
     )
+    minimum_density_g_per_cm3: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="dose in thinner voxels of the body (gas) is that of this density: air is never hot",
+    )
     dose_to: Literal["medium", "water"] = Field(
         default="medium",
         description="water: the dose to medium times the ratio of collision stopping powers at 100 keV",

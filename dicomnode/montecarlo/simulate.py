@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo.batches import PER_MEV, Problem, Run, Tally
 from dicomnode.montecarlo.cpu import EXCESS, GONE
 from dicomnode.montecarlo.settings import TransportSettings
@@ -81,7 +83,8 @@ def simulate(
 
     Raises
     ------
-    OutOfDomain : seed out of range, a grid that the GPU has no memory for
+    OutOfDomain : seed out of range, more decays asked for than the batches hold, a grid that the GPU has
+        no memory for
     EngineUnavailable : no GPU, no scheduler, where one is asked for
     """
     started = time.monotonic()
@@ -142,7 +145,7 @@ def _plan(run: Run, where: npt.NDArray[np.bool_], compute: Batch, progress: Prog
     settings = run.settings
     if settings.decays is not None:
         share = settings.decays / settings.batches
-        return {c.name: _size(share * c.source.per_decay) for c in run.components}
+        return {c.name: _size(_fitting(share * c.source.per_decay, settings)) for c in run.components}
     terms = {}
     for index, component in enumerate(run.components):
         progress(0.01 + 0.02 * index, "pilot")
@@ -161,6 +164,14 @@ def _plan(run: Run, where: npt.NDArray[np.bool_], compute: Batch, progress: Prog
         k: _size(max(np.sqrt(relative[k] / cost[k]) * root / goal**2, 100.0) / settings.batches)
         for k in relative
     }
+
+
+def _fitting(histories: float, settings: TransportSettings) -> float:
+    if histories > BATCH_LIMIT:
+        batches = ceil(settings.batches * histories / BATCH_LIMIT)
+        valid = f"up to {BATCH_LIMIT:g}: raise batches to {batches}, or ask for fewer decays"
+        raise OutOfDomain("number of histories in one batch", f"{histories:.4g}", "", valid)
+    return histories
 
 
 def _size(histories: float) -> int:

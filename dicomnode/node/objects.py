@@ -254,7 +254,6 @@ def _rtdose(
             rtplan.RT_PLAN_STORAGE, variant.plan_uid, variant.plan_uid, context.patient.study_uid
         )
     moved = any(p.quality.method != "identity" for p in answer.registered.points)
-    nuclide, engine = context.job.administration.nuclide, answer.engine
     return rtdose.write_rtdose(
         answer.dose,
         context.patient,
@@ -265,5 +264,12 @@ def _rtdose(
         supersedes=context.superseded(variant.role, rtdose.RT_DOSE_STORAGE),
         heterogeneity="IMAGE" if answer.dose.medium == "medium" else "WATER",
         spatial_transform="RIGID" if moved else "NONE",
-        comment=f"{nuclide} {engine.name} {engine.version}, dicomnode {__version__}",
+        comment=dose_comment(context.job.administration.nuclide, answer.engine, answer.dose),
     )
+
+
+def dose_comment(nuclide: str, engine: EngineIdentity, dose: DoseMap) -> str:
+    """What an RT Dose says of itself (64 characters); of alpha particles first, whose dose a reader may
+    think weighted."""
+    alpha = " absorbed dose (RBE 1)," if dose.alpha_gy is not None else ""
+    return f"{nuclide}{alpha} {engine.name} {engine.version}, dicomnode {__version__}"

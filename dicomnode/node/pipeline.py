@@ -84,6 +84,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
         step.outputs({"tia": fit.tia.mbq_s_per_ml, "sigma": fit.sigma.mbq_s_per_ml})
     steps.found(fit.findings)
     steps.found(rules.tia_below_administered(fit, administration, nuclide))
+    steps.found(rules.tail_is_measured(fit, config.check))
 
     progress(0.55, "computing the dose")
     engine = build(config.dose.engine, config.dose.options)

@@ -1,22 +1,28 @@
-"""Decay chains of alpha emitters in therapy, with branching.
+"""Decay chains of therapy and of its generators, with branching.
 
 ICRP 107 states emissions per decay of each member alone. What a patient receives per decay of the
 administered nuclide depends on where its progeny decay. Two answers are offered, each with a name of
 its own that results carry: progeny in equilibrium at the place of the parent ("Ac-225+progeny"), or
 decays of each member assigned by hand ("Ac-225+assigned").
+
+Where progeny emit next to nothing the bare nuclide is the answer. ``data/progeny_matter.txt`` names all
+nuclides of ICRP 107 where they do not (the rule stands in tools/make_progeny_list.py: above 1 % of the
+parent's energy within a year): of these, those without a chain here are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import EnergyPerDecay, Nuclide
 from dicomnode.physics.nuclides import canonical_name, nuclide
 
-# (daughter, branching fraction) of each member: ICRP 107 (data/README.md). Stable daughters and branches
-# below 2e-4 (At-217 beta-minus, 1.2e-4) left out.
+# (daughter, branching fraction) of each member: ICRP 107 (data/README.md). Stable daughters, those
+# that outlive any patient (99Tc, 81Kr, 210Pb) and branches below 2e-4 (At-217 beta-minus, 1.2e-4) left out.
 BRANCHES: Mapping[str, tuple[tuple[str, float], ...]] = {
     "Ac-225": (("Fr-221", 1.0),),
     "Fr-221": (("At-217", 1.0),),
@@ -33,6 +39,32 @@ BRANCHES: Mapping[str, tuple[tuple[str, float], ...]] = {
     "Pb-212": (("Bi-212", 1.0),),
     "Bi-212": (("Po-212", 0.6406), ("Tl-208", 0.3594)),
     "At-211": (("Po-211", 0.582), ("Bi-207", 0.418)),
+    "Th-228": (("Ra-224", 1.0),),
+    "Ra-224": (("Rn-220", 1.0),),
+    "Rn-220": (("Po-216", 1.0),),
+    "Po-216": (("Pb-212", 1.0),),
+    "Ra-225": (("Ac-225", 1.0),),
+    "U-230": (("Th-226", 1.0),),
+    "Th-226": (("Ra-222", 1.0),),
+    "Ra-222": (("Rn-218", 1.0),),
+    "Rn-218": (("Po-214", 1.0),),
+    "Sr-90": (("Y-90", 1.0),),
+    "W-188": (("Re-188", 1.0),),
+    "Dy-166": (("Ho-166", 1.0),),
+    "Mo-99": (("Tc-99m", 0.8773),),
+    "Ge-68": (("Ga-68", 1.0),),
+    "Sr-82": (("Rb-82", 1.0),),
+    "Rb-81": (("Kr-81m", 0.95691),),
+    "Zn-62": (("Cu-62", 1.0),),
+    "Ti-44": (("Sc-44", 1.0),),
+    "Sc-44m": (("Sc-44", 0.988),),
+    "Ca-47": (("Sc-47", 1.0),),
+    "Pd-103": (("Rh-103m", 0.99875),),
+    "In-114m": (("In-114", 0.9675),),
+    "Ce-134": (("La-134", 1.0),),
+    "Nd-140": (("Pr-140", 1.0),),
+    "Ru-106": (("Rh-106", 1.0),),
+    "Cs-137": (("Ba-137m", 0.94399),),
 }
 
 # Members that outlive the patient's dose. Bi-207 lives 32.9 y: of each decay of At-211 it gives less than
@@ -50,7 +82,13 @@ class ChainMember:
 
 def has_progeny(name: str) -> bool:
     """True where ``name`` is a bare nuclide whose progeny matter, so that they have to be stated."""
-    return name in BRANCHES
+    return name in BRANCHES or name in _progeny_matter()
+
+
+@cache
+def _progeny_matter() -> frozenset[str]:
+    path = files("dicomnode.physics") / "data" / "progeny_matter.txt"
+    return frozenset(path.read_text(encoding="ascii").split())
 
 
 def chain(name: str) -> tuple[ChainMember, ...]:
@@ -87,7 +125,7 @@ def with_progeny(name: str, assigned: Mapping[str, float] | None = None) -> Nucl
     members = chain(name)
     parent = members[0].nuclide
     if len(members) == 1:
-        raise OutOfDomain("nuclide with progeny", parent.name, "", ", ".join(sorted(BRANCHES)))
+        raise OutOfDomain("nuclide with a known chain", parent.name, "", ", ".join(sorted(BRANCHES)))
     decays = {m.nuclide.name: m.decays for m in members} | _checked(assigned or {}, members)
     energies = {m.nuclide.name: m.nuclide.energy for m in members}
     total = EnergyPerDecay(

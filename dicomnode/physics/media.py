@@ -8,11 +8,11 @@ the engines are told of.
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from dicomnode.errors import OutOfDomain
+from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.physics.anatomy import schneider_tissue
 from dicomnode.physics.interactions import Medium, medium_of
 from dicomnode.physics.kernel_files import from_bytes
@@ -91,29 +91,46 @@ def kernel_digest(name: str, folder: str = "") -> str:
     return hashlib.sha256(kernel_bytes(name, folder)).hexdigest()
 
 
-@cache
-def medium_kernels(name: str, folder: str = "") -> tuple[PointKernel, ...]:
-    """The kernels of a nuclide in all of ``media``.
+def medium_kernels(name: str, folder: str = "", digest: str = "") -> tuple[PointKernel, ...]:
+    """The kernels of a nuclide in all of ``media``. ``digest``: of the file that it has to be, if given.
 
     Raises
     ------
     OutOfDomain : there are none for the nuclide
-    Inconsistent : the file is of another kind, or of other media
+    Inconsistent : the file is of another kind, of other media, or no longer that of the digest
     """
-    raw = kernel_bytes(name, folder)
-    return from_bytes(raw, _own_name(name), media())
+    return _in_media(_unchanged(kernel_bytes(name, folder), name, digest), _own_name(name))
 
 
-@cache
-def water_kernel(name: str, folder: str = "") -> PointKernel:
-    """The kernel of a nuclide in water.
+def water_kernel(name: str, folder: str = "", digest: str = "") -> PointKernel:
+    """The kernel of a nuclide in water. ``digest``: of the file that it has to be, if given.
 
     Raises
     ------
     OutOfDomain : there is none for the nuclide
-    Inconsistent : the file is of another kind, or has no water
+    Inconsistent : the file is of another kind, has no water, or is no longer that of the digest
     """
-    return from_bytes(kernel_bytes(name, folder), _own_name(name), (water(),))[0]
+    return _in_water(_unchanged(kernel_bytes(name, folder), name, digest), _own_name(name))
+
+
+# Kept by content and not by name: a file that is made again is another one.
+@lru_cache(maxsize=16)
+def _in_media(raw: bytes, name: str) -> tuple[PointKernel, ...]:
+    return from_bytes(raw, name, media())
+
+
+@lru_cache(maxsize=16)
+def _in_water(raw: bytes, name: str) -> PointKernel:
+    return from_bytes(raw, name, (water(),))[0]
+
+
+def _unchanged(raw: bytes, name: str, digest: str) -> bytes:
+    if digest and hashlib.sha256(raw).hexdigest() != digest:
+        raise Inconsistent(
+            f"the kernel file of {name} has changed since the engine was built, and its record names "
+            "the old one; build the engine again"
+        )
+    return raw
 
 
 def _own_name(name: str) -> str:

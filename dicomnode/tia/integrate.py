@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import log
@@ -188,17 +188,20 @@ class _Job:
             self.say(
                 _rising(curve, "the physical tail of the trapezoid assumes that it only decays from there")
             )
+        if len(curve.hours) == 1:
+            self.say(_one_scan(float(curve.hours[0]), self.settings))
+        unknown = self.settings.uncertainty.physical_relative
         if self.settings.start != "fit":
             ratio = start_ratio(self.settings.start, float(curve.hours[0]), self.physical_per_h)
-            return trapezoid(curve, self.physical_per_h, ratio)
+            return trapezoid(curve, self.physical_per_h, ratio, unknown)
         try:
             fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
         except Rising as rising:
             self._refused(rising)
-            return trapezoid(curve, self.physical_per_h, 0.0)
+            return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         names = sorted(n for n in fit.parameters if n.startswith("a"))
         ratio = sum(fit.parameters[n] for n in names) / float(curve.activity_mbq[0])
-        return trapezoid(curve, self.physical_per_h, max(ratio, 0.0))
+        return trapezoid(curve, self.physical_per_h, max(ratio, 0.0), unknown)
 
     def fit(self, curve: Measured) -> Estimate:
         """A fitted curve, or where activity rises what ``when_rising`` says."""
@@ -235,11 +238,12 @@ class _Job:
     ) -> tuple[tuple[TiaMap, tuple[Finding, ...]], TiaMap]:
         """TIA map with its findings, and sigma map."""
         grid, u = self.points[0].activity.grid, self.settings.uncertainty
-        recovery = np.array([curve.recovery for curve, _ in by_part])
         if self.settings.method == "voxel-mono-exponential":
+            recovery = np.array([curve.recovery for curve, _ in by_part])
+            common = np.array([combined(_without(curve.common, "contour")) for curve, _ in by_part])
             fallback = self._weights([(c, self.trapezoid(c)) for c, _ in by_part])
             tia, sigma, unfitted, bounded = mono_maps(
-                self.points, parts, fallback, recovery, self.physical_per_h, u, progress
+                self.points, parts, fallback, recovery, common, self.physical_per_h, u, progress
             )
             self._voxels_said(unfitted, bounded)
         else:
@@ -248,10 +252,7 @@ class _Job:
 
     def _weights(self, by_part: list[Curve]) -> PartWeights:
         k = np.array([e.voxel_weight_h / c.recovery for c, e in by_part])
-        shared = [
-            combined({n: v for n, v in budget(c, e).items() if n not in ("counts", "contour")})
-            for c, e in by_part
-        ]
+        shared = [combined(_without(budget(c, e), "counts", "contour")) for c, e in by_part]
         return PartWeights(k, np.array(shared))
 
     def _voxels_said(self, unfitted: int, bounded: int) -> None:
@@ -308,6 +309,10 @@ class _Job:
         return self.regions is not None and bool(self.regions.masks[name].any())
 
 
+def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
+    return {name: share for name, share in shares.items() if name not in names}
+
+
 def _rising(curve: Measured, what: str) -> Finding:
     return Finding(
         "tia-rising",
@@ -316,6 +321,19 @@ def _rising(curve: Measured, what: str) -> Finding:
         + ", ".join(f"{a:.3g} MBq at {t:g} h" for t, a in zip(curve.hours, curve.activity_mbq, strict=True))
         + f"); {what}",
         subject=curve.name,
+    )
+
+
+def _one_scan(hours: float, settings: TiaSettings) -> Finding:
+    return Finding(
+        "tia-one-scan",
+        Severity.HOLD,
+        f"one scan at {hours:g} h says nothing of clearance: the trapezoid takes physical decay alone, "
+        f"perhaps several times too high ({settings.uncertainty.physical_relative:.0%} of it stands as its "
+        "uncertainty); send another scan, choose a single-time-point method of [tia], or accept it",
+        measured=1.0,
+        limit=2.0,
+        unit="scans",
     )
 
 

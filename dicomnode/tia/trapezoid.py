@@ -36,26 +36,33 @@ def start_ratio(start: str, first_hours: float, physical_per_h: float) -> float:
     return exp(physical_per_h * first_hours) if start == "physical-back-decay" else 0.0
 
 
-def trapezoid(curve: Measured, physical_per_h: float, ratio: float) -> Estimate:
+def trapezoid(curve: Measured, physical_per_h: float, ratio: float, unknown_tail_relative: float) -> Estimate:
     """The trapezoid of one curve.
 
     The tail assumes no clearance after the last scan, and straight lines lie above a curve that falls
     exponentially. The uncertainty of both ("model" in the budget) is that of values anywhere between the
     trapezoid's and the exponential's: A_n / lambda and A_n / lambda_obs for the tail (lambda_obs the rate
-    between the last two scans), the linear and the logarithmic mean for each interval.
+    between the last two scans), the linear and the logarithmic mean for each interval. The trapezoid's
+    value is the upper end of each, not the middle, and both are high together: the root mean square error
+    of the reported value is their sum over sqrt(3) (our own choice: uniform, fully correlated).
+
+    Where nothing was seen to fall (one scan, or a rise at the end) the tail is the bare assumption of
+    ``stp-physical`` and is as uncertain: ``unknown_tail_relative`` of it.
     """
     weights = weights_h(curve.hours, physical_per_h, ratio)
     total = float(weights @ curve.activity_mbq)
     tail = float(curve.activity_mbq[-1]) / physical_per_h
     observed = _last_rate(curve)
-    spread = 0.0 if observed is None else tail * max(0.0, 1.0 - physical_per_h / observed)
-    spread = hypot(spread, _above_exponential(curve))
+    spread = _above_exponential(curve)
+    if observed is not None:
+        spread += tail * max(0.0, 1.0 - physical_per_h / observed)
+    unknown = unknown_tail_relative * abs(tail) if observed is None else 0.0
     return Estimate(
         method="trapezoid",
         tia_mbq_h=total,
         sensitivity_h=weights,
         voxel_weight_h=weights,
-        model_mbq_h=spread / sqrt(12.0),
+        model_mbq_h=hypot(spread / sqrt(3.0), unknown),
         effective_half_life_h=None if observed is None else log(2.0) / observed,
         extrapolated_fraction=tail / total if total > 0 else None,
     )

@@ -180,6 +180,7 @@ def mono_maps(
     parts: Partition,
     fallback: PartWeights,
     recovery: Array,
+    common_relative: Array,
     physical_per_h: float,
     u: UncertaintySettings,
     progress: Progress,
@@ -189,6 +190,11 @@ def mono_maps(
     Weights come from the noise expected of the field of view's mean curve scaled to the voxel, not from the
     voxel's own noisy values (which would favour low values). The uncertainty is that of the weighted fit
     under the noise that is known.
+
+    Parameters
+    ----------
+    recovery, common_relative : (parts,) coefficient by which activity is divided, and the relative standard
+        uncertainty of calibration and recovery, which all voxels of a part share
 
     Returns
     -------
@@ -208,7 +214,7 @@ def mono_maps(
         scale = MBQ_S / recovery[owner]
         noise = _variances(points, z, expected, u) + unshared
         own = np.sqrt(np.einsum("iv,iv->v", fit.sensitivity_h**2, noise))
-        spread = np.hypot(own, u.calibration_relative * fit.integral) * scale
+        spread = np.hypot(own, common_relative[owner] * fit.integral) * scale
         shape_of_slab = tia[z].shape
         tia[z] = np.where(fit.fitted, fit.integral * scale, tia[z].ravel()).reshape(shape_of_slab)
         sigma[z] = np.where(fit.fitted, spread, sigma[z].ravel()).reshape(shape_of_slab)

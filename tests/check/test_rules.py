@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import exp
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,18 @@ import pytest
 from dicomnode.check import rules
 from dicomnode.check.limits import DOSE_RANGES, dose_range
 from dicomnode.check.settings import CheckSettings
-from dicomnode.model import ActivityMap, Administration, Cycle, Grid, OrganDose, Severity, TimePoint
+from dicomnode.model import (
+    ActivityMap,
+    Administration,
+    Cycle,
+    Grid,
+    OrganDose,
+    RegionTia,
+    Severity,
+    TiaFit,
+    TiaMap,
+    TimePoint,
+)
 from dicomnode.model.series import EmissionVolume
 from dicomnode.physics.nuclides import nuclide
 
@@ -133,6 +145,54 @@ def test_organ_doses_against_published_ranges() -> None:
     for factor in (0.1, 10.0):
         slipped = [organ("kidney left", 0.43 * 7.4 * factor)]
         assert held(rules.organ_doses_are_plausible(slipped, GIVEN, LU)) == ["organ-dose-implausible"]
+
+
+@pytest.mark.parametrize(
+    ("region", "known"),
+    [
+        ("Kidney_Left", "kidney"), ("LeftKidney", "kidney"), ("kidneys", "kidney"), ("Niere li", "kidney"),
+        ("LIVER", "liver"), ("Leber", "liver"), ("foie", "liver"), ("Milz", "spleen"),
+        ("Parotis re.", "parotid"), ("bone marrow L2-L4", "marrow"), ("Normal Liver", "liver"),
+        ("Liver Mets", None), ("Liver GTV", None), ("liverGTV1", None), ("Liver HCC", None),
+        ("GTV_liver", None), ("Liver target", None), ("Kidney cyst", None), ("Leber Läsion 2", None),
+        ("liver met 3", None),
+        ("Lésion du foie", None), ("kidney cortex", None), ("Tumeur foie", None), ("deliverable", None),
+        ("kidney pelvis", None), ("PTV2 liver", None), ("Lebermetastase", None), ("pancreas", None),
+    ],
+)  # fmt: skip
+def test_only_the_organ_itself_is_compared_with_the_organs_range(region: str, known: str | None) -> None:
+    found = dose_range("Lu-177", region)
+    assert (found.organ if found else None) == known
+
+
+def test_what_was_compared_with_nothing_is_named() -> None:
+    doses = [organ("kidney left", 0.43 * 7.4), organ("Liver Mets", 99.0), organ("body", 0.1)]
+    (note,) = rules.organ_doses_are_plausible(doses, GIVEN, LU)
+    assert note.severity is Severity.NOTE
+    assert "of Lu-177 is known here for Liver Mets, body:" in note.sentence
+    (other,) = rules.organ_doses_are_plausible([organ("liver", 40.0)], GIVEN, nuclide("Y-90"))
+    assert (other.rule, other.severity) == ("organ-dose-not-compared", Severity.NOTE)
+    assert list(rules.organ_doses_are_plausible(doses[:1], GIVEN, LU)) == []
+
+
+@pytest.mark.parametrize(("fraction", "warned"), [(0.49, 0), (0.51, 1), (None, 0)])
+def test_a_tail_that_is_most_of_the_answer(fraction: float | None, warned: int) -> None:
+    empty = TiaMap(GRID, np.zeros((2, 2, 2), np.float32))
+    curve = RegionTia("liver", (24.0,), (1.0,), (0.1,), "trapezoid", 1.0, 0.1, extrapolated_fraction=fraction)
+    found = list(rules.tail_is_measured(TiaFit(empty, empty, "trapezoid", (curve,)), SETTINGS))
+    assert [(f.rule, f.severity, f.subject) for f in found] == [
+        ("tail-large", Severity.WARNING, "liver")
+    ] * warned
+
+
+def test_every_limit_is_read_by_a_rule_and_every_rule_is_called() -> None:
+    package = Path(rules.__file__).parents[1]
+    source = Path(rules.__file__).read_text(encoding="utf-8")
+    assert [n for n in CheckSettings.model_fields if f"settings.{n}" not in source] == []
+    node = "".join(p.read_text(encoding="utf-8") for p in (package / "node").glob("*.py"))
+    functions = [n for n, f in vars(rules).items() if getattr(f, "__module__", "") == rules.__name__]
+    assert len(functions) > 10
+    assert [n for n in functions if f"rules.{n}(" not in node] == []
 
 
 def test_every_range_names_its_source() -> None:

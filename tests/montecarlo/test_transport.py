@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo import random
 from dicomnode.montecarlo.random import STATE
 from dicomnode.montecarlo.settings import TransportSettings
@@ -64,6 +65,12 @@ def test_the_control_variate_changes_no_mean(cube):
     assert difference[source] == controlled[2]
     assert 0.7 < controlled[2] / totals[0] < 0.9  # 4 mm of water: 17 ranges of the mean electron
     assert not np.delete(difference, source).any()
+
+
+def test_more_decays_than_the_batches_hold_are_refused(cube):
+    """1e11 decays of 90Y in 20 batches are 5e9 electrons each; the limit is 5e8, so 200 batches."""
+    with pytest.raises(OutOfDomain, match="raise batches to 200"):
+        simulate(cube("Y-90"), TransportSettings(decays=1e11), 1, lambda *_: None)
 
 
 def test_a_goal_of_uncertainty_is_met(cube):

@@ -20,6 +20,7 @@ from dicomnode.physics.media import (
     MEDIA_G_PER_CM3,
     file_name,
     kernel_bytes,
+    kernel_digest,
     kernel_names,
     media,
     medium_kernels,
@@ -212,6 +213,24 @@ def test_a_folder_adds_the_kernels_of_its_files(tmp_path):
     assert bone.photon is None
     assert bone.electron.r_mm == pytest.approx(np.array([0.0, 1.0, 10.0]) / 1.9)  # 0.1 g/cm2 is 1 mm of water
     assert bone.total_mev == pytest.approx(1.0)
+
+
+def test_a_file_that_is_made_again_is_read_again(tmp_path):
+    """The electron part loses a fifth of its energy in the second file: 1.0, then 0.8 MeV per decay."""
+    path = tmp_path / file_name("Sm-153")
+    path.write_bytes(to_bytes(tiny()))
+    first = kernel_digest("Sm-153", str(tmp_path))
+    assert water_kernel("Sm-153", str(tmp_path)).total_mev == pytest.approx(1.0)
+    assert medium_kernels("Sm-153", str(tmp_path))[0].total_mev == pytest.approx(1.0)
+    part = tiny().electron
+    weaker = Shells(part.r_g_per_cm2, 0.8 * part.mev, part.relative_sigma, 0.8 * part.beyond_mev)
+    path.write_bytes(to_bytes(tiny(electron=weaker)))
+    for kernel in (water_kernel("Sm-153", str(tmp_path)), medium_kernels("Sm-153", str(tmp_path))[0]):
+        assert kernel.total_mev == pytest.approx(0.8)
+        assert kernel.digest == kernel_digest("Sm-153", str(tmp_path)) != first
+    for read in (water_kernel, medium_kernels):
+        with pytest.raises(Inconsistent, match="has changed since the engine was built"):
+            read("Sm-153", str(tmp_path), first)
 
 
 def test_the_same_kernels_are_the_same_bytes():

@@ -31,6 +31,38 @@ def test_the_published_trapezoid_worked_by_hand(lu177, make_points):
     assert "activity at administration: zero" in fit.findings[0].sentence
 
 
+def test_one_scan_is_as_uncertain_as_the_assumption_it_rests_on_and_holds(lu177, make_points):
+    """177Lu, T_eff 50 h, one scan at 24 h. Truth 50 / ln 2 MBq h for 1 MBq; the trapezoid gives 2^(-24/50)
+    (12 + 230.14) MBq h, 2.41 times that, nearly all of it tail: 0.50 x 230.14 / 242.14 = 0.475 model."""
+    points = make_points((24,), [np.full((1, 1, 1), 1e6 * 2 ** (-24 / 50))])
+    fit = integrate_points(points, None, lu177, TiaSettings())
+    whole = fit.regions[-1]
+    assert whole.tia_mbq_s / 3600 * log(2) / 50 == pytest.approx(2.41, abs=0.005)
+    assert whole.budget["model"] == pytest.approx(0.50 / PHYSICAL / (12 + 1 / PHYSICAL), rel=1e-6)
+    assert whole.budget["model"] == pytest.approx(0.475, abs=0.001)
+    assert whole.sigma_tia_mbq_s > 0.47 * whole.tia_mbq_s
+    assert float(fit.sigma.mbq_s_per_ml[0, 0, 0]) > 0.47 * float(fit.tia.mbq_s_per_ml[0, 0, 0])
+    (held,) = [f for f in fit.findings if f.severity == "hold"]
+    assert held.rule == "tia-one-scan"
+    chosen = integrate_points(points, None, lu177, TiaSettings(method="stp-physical"))
+    assert not [f for f in chosen.findings if f.severity == "hold"]
+
+
+def test_a_rise_at_the_end_leaves_the_tail_as_uncertain_as_one_scan_does(lu177, make_points):
+    """80 and 100 kBq at 4 and 24 h: tail 100 / lambda = 23014 kBq h of 160 + 1800 + 23014."""
+    points = make_points((4, 24), [np.full((1, 1, 1), 1000.0 * a) for a in (80, 100)])
+    budget = integrate_points(points, None, lu177, TiaSettings()).regions[-1].budget
+    assert budget["model"] == pytest.approx(0.5 * 23014 / 24974, rel=1e-3)
+
+
+def test_the_error_of_the_trapezoid_is_that_of_the_upper_end_of_an_interval(lu177, make_points):
+    """100 and 50 kBq at 24 and 72 h. Lines: 48 (75 - 50 / ln 2) = 137.5; tail: 50 (230.14 - 69.25) = 8044.6
+    kBq h; uniform below the value: (137.5 + 8044.6) / sqrt(3) of 1200 + 3600 + 11507."""
+    points = make_points((24, 72), [np.full((1, 1, 1), 1000.0 * a) for a in (100, 50)])
+    budget = integrate_points(points, None, lu177, TiaSettings()).regions[-1].budget
+    assert budget["model"] == pytest.approx((137.5 + 8044.6) / 3**0.5 / 16307, rel=1e-3)
+
+
 def test_back_decay_of_the_first_scan_adds_its_triangle():
     """A_0 = A_1 exp(lambda t_1): the first interval gains A_0 t_1 / 2."""
     zero = weights_h(np.array([4.0, 24.0]), PHYSICAL)

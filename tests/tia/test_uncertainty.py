@@ -94,6 +94,21 @@ def test_the_budget_adds_up_and_recovery_is_applied_and_told(lu177, make_points)
     assert not [f for f in plain.findings if f.rule == "tia-recovery"]
 
 
+def test_voxel_fits_carry_the_uncertainty_of_calibration_and_recovery(lu177, make_points):
+    """2e12 counts a voxel and 1e-6 by time point leave 6 % of calibration, and with it 4 % of recovery:
+    sqrt(0.06^2 + 0.04^2) = 0.0721 in the lesion."""
+    volumes = [np.full((5, 5, 5), 1e6 * 2 ** (-t / 60)) for t in (4.0, 24.0, 72.0, 168.0)]
+    points = make_points((4.0, 24.0, 72.0, 168.0), volumes)
+    mask = np.zeros((5, 5, 5), bool)
+    mask[1:4, 1:4, 1:4] = True
+    u = UncertaintySettings(time_point_relative=1e-6, sensitivity_cps_per_mbq=1e9)
+    settings = TiaSettings(method="voxel-mono-exponential", recovery=SPHERES, uncertainty=u)
+    fit = integrate_points(points, LabelMap(points[0].activity.grid, {"lesion": mask}), lu177, settings)
+    relative = fit.sigma.mbq_s_per_ml / fit.tia.mbq_s_per_ml
+    assert relative[mask] == pytest.approx(0.0721, rel=1e-3)
+    assert relative[~mask] == pytest.approx(0.06, rel=1e-3)
+
+
 def test_the_whole_budget_covers_simulated_measurements(lu177, make_points):
     """400 simulated cycles with calibration errors of 6 % (shared) and 5 % per scan: its own 68 % interval
     holds the truth in 60 to 76 %; its budget has no other active part (2 L organ, contour set aside)."""
