@@ -10,6 +10,7 @@ from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progr
 from dicomnode.dose.inputs import decays, emitted_j, require_inputs, voxel_mass_kg, zero_dose
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, BatchNoise, DoseMap, EnergyBalance, Nuclide, TiaMap
+from dicomnode.physics import scattering
 from dicomnode.physics.anatomy import anatomy_from_density
 from dicomnode.physics.electrons import collision_stopping
 from dicomnode.physics.interactions import Medium, data_digest, medium_of
@@ -40,7 +41,9 @@ class MonteCarlo:
 
     def __init__(self, settings: TransportSettings | None = None) -> None:
         self.settings = settings or TransportSettings()
-        self.identity = EngineIdentity("montecarlo", "1", {"interactions": data_digest()})
+        self.identity = EngineIdentity(
+            "montecarlo", "1", {"interactions": data_digest(), "elastic": scattering.data_digest()}
+        )
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )

@@ -4,10 +4,11 @@ The clock is the scattering lethargy K = integral ds / lambda_1 (lambda_1: trans
 the mean cosine of the deflection is exp(-K) whatever the energy loss on the way. A step is a fixed K. Its
 deflection, sampled from the Goudsmit-Saunderson law of the whole step, takes place at one point, even in K
 (random hinge: Fernandez-Varea et al., NIM B 73 (1993) 447; Sempau, Wilderman, Bielajew, Phys Med Biol 45
-(2000) 2263). Hard collisions (Moller) and bremsstrahlung above their cuts are single events; losses below
-them are continuous. Energy, residual range and mean free paths are functions of K alone in one material, so
-a flight is a walk along one table, cut by voxel faces. A step goes on across faces; only what the tables
-say changes with the material. A step that cannot reach a face of its voxel is longer (``world.FAR_STEPS``).
+(2000) 2263). Hard collisions (Moller, Bhabha) and bremsstrahlung above their cuts are single events, as is
+annihilation in flight; losses below the cuts are continuous. Energy, residual range and mean free paths are
+functions of K alone in one material, so a flight is a walk along one table, cut by voxel faces. A step goes
+on across faces; only what the tables say changes with the material. A step that cannot reach a face of its
+voxel is longer (``world.FAR_STEPS``).
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ from dicomnode.montecarlo.particle import (
 from dicomnode.montecarlo.random import uniform
 
 REST = 0.51099895  # MeV, CODATA 2018
-# Columns of the walk table.
-MEV, RANGE, PATHS, CSDA, ROW, BREMS, SHARE = range(7)
+# Columns of the walk table. BREMS: mean free paths of what makes photons (bremsstrahlung, annihilation), with
+# all losses continuous; SHARE and PHOTONS: of all hard events the part of bremsstrahlung, and of both.
+MEV, RANGE, PATHS, CSDA, ROW, BREMS, SHARE, PHOTONS = range(8)
 
 
 @hot
@@ -66,7 +68,7 @@ def at(world, species, k, column):
 @hot
 def lethargy(world, species, energy):
     """K of an energy."""
-    place = (log(energy) - world.log_cut) * world.per_log
+    place = (log(most(energy, 1e-9)) - world.log_cut) * world.per_log
     n = least(most(int(place), 0), world.lethargy.shape[1] - 2)
     part = place - n
     table = world.lethargy[species]
@@ -127,7 +129,7 @@ def emit_photon(p, q, stack, stacked, world, energy, rng):
 
 @device
 def moller_transfer(energy, cut, rng):
-    """Energy passed on in a hard collision, by Moller: from 1/W^2, then rejection."""
+    """Energy passed on in a hard collision of an electron, by Moller: from 1/W^2, then rejection."""
     tau = energy / REST
     c1, c2 = (tau / (tau + 1.0)) ** 2, (2.0 * tau + 1.0) / (tau + 1.0) ** 2
     low = cut / energy
@@ -141,10 +143,27 @@ def moller_transfer(energy, cut, rng):
 
 
 @device
+def bhabha_transfer(energy, cut, rng):
+    """The same of a positron, by Bhabha (terms: physics.electrons.bhabha_terms); the bracket is at most 1."""
+    y = REST / (energy + 2.0 * REST)
+    v = 1.0 - 2.0 * y
+    b = energy * (energy + 2.0 * REST) / ((energy + REST) * (energy + REST))
+    low = cut / energy
+    while True:
+        x = low / (1.0 - uniform(rng) * (1.0 - low))
+        terms = v * v * (1.0 + v) - x * v * v * v
+        if uniform(rng) <= 1.0 - b * x * (2.0 - y * y - x * (v * (3.0 + y * y) - x * terms)):
+            return least(x, 1.0) * energy
+
+
+@device
 def collide(p, q, stack, stacked, world, density, face, rng):
     """A hard collision: deflects the primary, makes the secondary. Returns what was deposited here."""
     energy = p[ENERGY]
-    w = moller_transfer(energy, world.delta_cut, rng)
+    if q[KIND] == POSITRON:
+        w = bhabha_transfer(energy, world.delta_cut, rng)
+    else:
+        w = moller_transfer(energy, world.delta_cut, rng)
     azimuth = 2.0 * pi * uniform(rng)
     old_u, old_v, old_w = p[U], p[V], p[W]
     here = 0.0
@@ -170,29 +189,70 @@ def annihilate(p, q, stack, stacked, rng):
 
 
 @device
-def stop_by(p, q, stack, stacked, world, luck, rng):
-    """The rest of the energy stays here, less the bremsstrahlung of slowing down. Returns the deposit.
+def annihilate_in_flight(p, q, stack, stacked, energy, rng):
+    """A positron of this energy: two photons, by Heitler. It is gone then, and has no kinetic energy.
 
-    ``luck`` : a random number, which says whether there is any.
+    Of the whole energy 2 m + T one photon has the share z, sampled by 1/z and rejection; the angles follow.
     """
-    species, k = q[SPECIES], p[NOW]
+    gamma = energy / REST + 1.0
+    momentum = sqrt(gamma * gamma - 1.0)
+    low = 1.0 / (gamma + 1.0 + momentum)
+    span = log((1.0 - low) / low)
+    top = gamma * gamma + 2.0 * gamma - 1.0
+    z = low
+    searching = True
+    while searching:
+        z = low * exp(span * uniform(rng))
+        searching = uniform(rng) * top > top + 2.0 * (gamma + 1.0) - (gamma + 1.0) ** 2 * z - 1.0 / z
+    azimuth = 2.0 * pi * uniform(rng)
+    old_u, old_v, old_w = p[U], p[V], p[W]
+    first = z * (energy + 2.0 * REST)
+    turn(p, least(most((gamma + 1.0 - 1.0 / z) / momentum, -1.0), 1.0), azimuth)
+    push(p, q, stack, stacked, PHOTON, first)
+    p[U], p[V], p[W] = old_u, old_v, old_w
+    turn(p, least(most((gamma + 1.0 - 1.0 / (1.0 - z)) / momentum, -1.0), 1.0), azimuth + pi)
+    push(p, q, stack, stacked, PHOTON, energy + 2.0 * REST - first)
+    p[ENERGY] = 0.0
+    q[FATE] = STOPPED
+
+
+@device
+def photons_of_stopping(p, q, stack, stacked, world, gone, rng):
+    """Bremsstrahlung or annihilation in flight of an electron that stays, after ``gone`` mean free paths.
+
+    Returns the energy that this takes from the deposit.
+    """
+    species, low, high = q[SPECIES], p[NOW], world.last_k[q[SPECIES]]
+    base = at(world, species, low, BREMS)
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        if at(world, species, middle, BREMS) - base < gone:
+            low = middle
+        else:
+            high = middle
+    energy = least(at(world, species, low, MEV), p[ENERGY])
+    if uniform(rng) * at(world, species, low, PHOTONS) > at(world, species, low, SHARE):
+        annihilate_in_flight(p, q, stack, stacked, energy, rng)
+        return energy
+    if energy > world.photon_cut:
+        return emit_photon(p, q, stack, stacked, world, energy, rng)
+    return 0.0
+
+
+@device
+def stop_by(p, q, stack, stacked, world, luck, rng):
+    """The rest of the energy stays here, less the photons made in slowing down. Returns the deposit.
+
+    ``luck`` : a random number, which says whether there are any.
+    """
+    species = q[SPECIES]
     here = p[ENERGY]
-    paths = at(world, species, world.last_k[species], BREMS) - at(world, species, k, BREMS)
+    paths = at(world, species, world.last_k[species], BREMS) - at(world, species, p[NOW], BREMS)
     if paths > 0.0:
         gone = -log(luck)
         if gone < paths:
-            low, high = k, world.last_k[species]
-            base = at(world, species, k, BREMS)
-            for _ in range(30):
-                middle = 0.5 * (low + high)
-                if at(world, species, middle, BREMS) - base < gone:
-                    low = middle
-                else:
-                    high = middle
-            energy = at(world, species, low, MEV)
-            if energy > world.photon_cut:
-                here -= emit_photon(p, q, stack, stacked, world, least(energy, here), rng)
-    if q[KIND] == POSITRON:
+            here -= photons_of_stopping(p, q, stack, stacked, world, gone, rng)
+    if q[KIND] == POSITRON and q[FATE] == MOVES:
         annihilate(p, q, stack, stacked, rng)
     q[FATE] = STOPPED
     return here
@@ -249,11 +309,14 @@ def event(p, q, stack, stacked, world, density, hard, rng):
     """What happens at the end of a flight. Returns what was deposited."""
     here = 0.0
     if hard:
-        if uniform(rng) < at(world, q[SPECIES], p[NOW], SHARE):
+        u = uniform(rng)
+        if u < at(world, q[SPECIES], p[NOW], SHARE):
             if p[ENERGY] > world.photon_cut:
                 k = emit_photon(p, q, stack, stacked, world, p[ENERGY], rng)
                 lose(p, q, world, most(p[ENERGY] - k, 1e-9))
-        elif p[ENERGY] > 2.0 * world.delta_cut:
+        elif u < at(world, q[SPECIES], p[NOW], PHOTONS):
+            annihilate_in_flight(p, q, stack, stacked, p[ENERGY], rng)
+        elif p[ENERGY] > world.delta_cut * (1.0 if q[KIND] == POSITRON else 2.0):
             here = collide(p, q, stack, stacked, world, density, nearest_face(p, q, world.edge), rng)
             lose(p, q, world, p[ENERGY])
         p[HARD] = -log(uniform(rng))
@@ -362,7 +425,7 @@ def electron_leg(p, q, stack, stacked, world, rng):
             here += event(p, q, stack, stacked, world, density, hard, rng)
             if p[ENERGY] <= world.electron_cut:
                 here += p[ENERGY]
-                if q[KIND] == POSITRON:
+                if q[KIND] == POSITRON and q[FATE] == MOVES:  # not annihilated in flight
                     annihilate(p, q, stack, stacked, rng)
                 q[FATE] = STOPPED
                 return here

@@ -18,6 +18,7 @@ from dicomnode.montecarlo.particle import POSITRON
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.source import Component, electron_component, members, photon_component
 from dicomnode.montecarlo.world import World, make_world
+from dicomnode.physics import scattering
 from dicomnode.physics.electrons import csda_range
 from dicomnode.physics.interactions import Medium, data_digest
 from dicomnode.physics.kernel_files import KernelSet, Shells, from_bytes, to_bytes
@@ -96,8 +97,8 @@ def stated(nuclide: Nuclide, media: Sequence[Medium], electrons: float, photons:
     inside = hashlib.sha256(repr(tuple(media)).encode()).hexdigest()[:16]
     return (
         f"own Monte Carlo; {nuclide.name}: {electrons:g} electron and {photons:g} photon histories, seed "
-        f"{seed}; emissions {emitted}, media {inside}, interactions {data_digest()[:16]}, sources "
-        f"{source_digest()[:16]}; {TransportSettings().cuts}"
+        f"{seed}; emissions {emitted}, media {inside}, interactions {data_digest()[:16]}, "
+        f"elastic {scattering.data_digest()[:16]}, sources {source_digest()[:16]}; {TransportSettings().cuts}"
     )
 
 

@@ -99,7 +99,7 @@ def radial_electron(p, q, stack, stacked, world, rng, edges, tally, origin, weig
                 score(edges, tally, distance(p, origin), weight * here)
             if p[ENERGY] <= world.electron_cut:
                 score(edges, tally, distance(p, origin), weight * p[ENERGY])
-                if q[KIND] == POSITRON:
+                if q[KIND] == POSITRON and q[FATE] == MOVES:
                     annihilate(p, q, stack, stacked, rng)
                 q[FATE] = STOPPED
                 return

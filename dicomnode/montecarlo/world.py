@@ -95,7 +95,9 @@ def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bo
     fine = np.geomspace(cuts.electron, highest_mev, 4000)[::-1]
     collision = electrons.collision_stopping(medium, fine[::20], positron)
     collision = np.exp(np.interp(-np.log(fine), -np.log(fine[::20]), np.log(collision)))
-    number, hard_loss = electrons.moller(medium, fine, cuts.delta)
+    hard = electrons.bhabha if positron else electrons.moller
+    number, hard_loss = hard(medium, fine, cuts.delta)
+    in_flight = electrons.annihilation(medium, fine) if positron else np.zeros_like(fine)
     ratio, scaled = electrons.bremsstrahlung(medium, fine)
     photons_hard, hard_radiated = _hard_bremsstrahlung(fine, ratio, scaled, cuts.brems)
     radiated = np.trapezoid(scaled, ratio, axis=1) * fine
@@ -113,11 +115,12 @@ def electron_tables(medium: Medium, cuts: Cuts, highest_mev: float, positron: bo
     columns = (
         fine,
         residual[-1] - residual,
-        run((number + photons_hard) / soft),
+        run((number + photons_hard + in_flight) / soft),
         electrons.csda_range(medium, fine, positron),
         np.log(fine / cuts.electron) / np.log(highest_mev / cuts.electron) * (ANGLE_ROWS - 1),
-        run(photons_hard / (collision + radiated)),
-        photons_hard / np.maximum(number + photons_hard, 1e-30),
+        run((photons_hard + in_flight) / (collision + radiated)),
+        photons_hard / np.maximum(number + photons_hard + in_flight, 1e-30),
+        (photons_hard + in_flight) / np.maximum(number + photons_hard + in_flight, 1e-30),
     )
     nodes = np.arange(int(np.ceil(k[-1] * PER_K)) + 1) / PER_K
     walk = np.stack([np.interp(nodes, k, column) for column in columns], axis=1)

@@ -20,6 +20,7 @@ def test_the_data_are_those_of_the_readme():
     digest = hashlib.sha256((folder / "interactions.npz").read_bytes()).hexdigest()
     assert digest == data_digest()
     assert digest in (folder / "README.md").read_text()
+    assert scattering.data_digest() in (folder / "README.md").read_text()
 
 
 def test_water_stops_electrons_as_icru_37_says():
@@ -56,6 +57,27 @@ def test_hard_collisions_are_the_integral_of_moller():
     assert loss[0] == pytest.approx(np.trapezoid(law * w, w), rel=1e-5)
 
 
+@pytest.mark.parametrize("energy", [0.05, 0.2, 0.6, 2.0])
+def test_bhabha_and_moller_differ_by_what_icru_37_says(energy):
+    """Stopping by all collisions above 1 eV: the terms of Berger and Seltzer are those of the two laws."""
+    at = np.array([energy])
+    hard = electrons.bhabha(WATER, at, 1e-6)[1] - electrons.moller(WATER, at, 1e-6)[1]
+    whole = electrons.collision_stopping(WATER, at, True) - electrons.collision_stopping(WATER, at)
+    assert hard == pytest.approx(whole, rel=5e-5)
+
+
+def test_hard_collisions_of_positrons_are_the_integral_of_bhabha():
+    energy, cut = 0.6, 0.01
+    w = np.geomspace(cut, energy, 20001)
+    b1, b2, b3, b4 = electrons.bhabha_terms(energy)
+    x = w / energy
+    law = 1 - b1 * x + b2 * x**2 - b3 * x**3 + b4 * x**4
+    law *= electrons.BETHE * WATER.z_over_a / electrons.beta_squared(energy) / w**2
+    number, loss = electrons.bhabha(WATER, np.array([energy]), cut)
+    assert number[0] == pytest.approx(np.trapezoid(law, w), rel=1e-5)
+    assert loss[0] == pytest.approx(np.trapezoid(law * w, w), rel=1e-5)
+
+
 @pytest.mark.parametrize("strength", [0.02, 0.05, 0.1])
 def test_sampled_deflections_have_the_moments_of_goudsmit_and_saunderson(strength):
     g, _ = scattering.transport_coefficients(WATER, np.array([0.05, 0.5, 1.5]), 0.01)
@@ -67,6 +89,28 @@ def test_sampled_deflections_have_the_moments_of_goudsmit_and_saunderson(strengt
         for order in (1, 2, 3, 5):
             moment = (weight * np.polynomial.legendre.Legendre.basis(order)(mu)).sum()
             assert moment == pytest.approx(np.exp(-strength * g[row, order] / g[row, 1]), rel=1e-3)
+
+
+# First and second transport cross sections of H2O as two atoms and one, electrons and positrons, cm2: Dirac
+# partial waves of ELSEPA (Salvat, Jablonski, Powell, Comput Phys Commun 165 (2005) 157), as in the material
+# file of water of PENELOPE 2018. MeV, then both of electrons and both of positrons.
+ELSEPA_WATER = np.array([
+    [0.02, 3.30881e-20, 8.28162e-20, 3.10752e-20, 7.80155e-20],
+    [0.05, 6.37194e-21, 1.64770e-20, 6.12793e-21, 1.58756e-20],
+    [0.1, 1.88220e-21, 4.98030e-21, 1.81957e-21, 4.82483e-21],
+    [0.2, 5.81067e-22, 1.57266e-21, 5.63917e-22, 1.53034e-21],
+    [0.4, 1.90841e-22, 5.27210e-22, 1.84538e-22, 5.11586e-22],
+    [1.0, 4.67807e-23, 1.31869e-22, 4.51958e-23, 1.27926e-22],
+])  # fmt: skip
+
+
+@pytest.mark.parametrize("positron", [False, True])
+def test_elastic_scattering_in_water_is_that_of_elsepa(positron):
+    mev = ELSEPA_WATER[:, 0]
+    g = scattering.elastic_coefficients({1: 2.0, 8: 1.0}, mev, positron)
+    expected = ELSEPA_WATER[:, 3:5] if positron else ELSEPA_WATER[:, 1:3]
+    assert g[1:, 1:3] == pytest.approx(expected[1:], rel=0.003)
+    assert g[0, 1:3] == pytest.approx(expected[0], rel=0.006)
 
 
 def test_positrons_scatter_less_and_stop_a_little_otherwise():
