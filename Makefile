@@ -75,10 +75,9 @@ oracle: .venv-oracle/.installed
 	.venv-oracle/bin/pip install --quiet --requirement tests/recon/requirements.txt
 	touch $@
 
-# The convergence study, the figures and the tables of docs/physics.md.
+# Every table and figure of docs/physics.md (half an hour of CPU). PARTS="tail figures" makes some of them.
 physics-study: install
-	$(BIN)/python benchmarks/physics_study.py
-	$(BIN)/python benchmarks/kernel_study.py
+	$(BIN)/python benchmarks/physics_study $(PARTS)
 
 # The kernels that come with the package, made anew (an hour); their digests belong in data/README.md.
 kernels: install

@@ -22,6 +22,7 @@ from dicomnode.delivery.settings import DeliverySettings
 from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
 from dicomnode.physics.anatomy import HuCurve
+from dicomnode.physics.chains import Progeny
 from dicomnode.receive.settings import ReceiveSettings
 from dicomnode.recon.settings import ReconSettings
 from dicomnode.registration.settings import RegistrationSettings
@@ -67,6 +68,11 @@ class DoseSettings(Settings):
     engine: str = Field("vsv", description="name of a registered engine (`dicomnode dose --help` lists them)")
     options: dict[str, Any] = Field({}, description="the engine's own settings; an unknown one is an error")
     seed: int = Field(0, ge=0, description="random seed of engines that draw; same seed, same bytes")
+    progeny: Progeny = Field(
+        "refuse",
+        description="nuclides with radioactive progeny (Ac-225): refuse, or equilibrium: they decay where "
+        "the parent does",
+    )
 
 
 class OperationSettings(Settings):

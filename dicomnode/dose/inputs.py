@@ -49,7 +49,10 @@ def require_inputs(tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, capability: 
 
 def _require_nuclide(nuclide: Nuclide, capability: Capability) -> None:
     if has_progeny(nuclide.name):
-        remedy = "state them: physics.chains.with_progeny, or --progeny on the command line"
+        remedy = (
+            "state them: [dose] progeny in config.toml, --progeny on the command line, "
+            "physics.chains.with_progeny"
+        )
         if nuclide.name not in BRANCHES:
             remedy = f"those whose progeny emit little, or the known chains: {', '.join(sorted(BRANCHES))}"
         raise OutOfDomain("nuclide with radioactive progeny not stated", nuclide.name, "", remedy)

@@ -83,6 +83,18 @@ def apply(
         yield None, many.backward(total, given.shape)
 
 
+def condensed(parts: Iterator[Part], terms: list[Term]) -> list[Part]:
+    """The same sum with no more maps than there are media: by "both" there are some hundred terms."""
+    if sum(term.target is not None for term in terms) <= len(MEDIA):
+        return list(parts)
+    maps: list[Any] = [0.0] * len(MEDIA)
+    for of_media, one in parts:
+        assert of_media is not None  # only then are there so many
+        for medium, share in enumerate(of_media.tolist()):
+            maps[medium] = maps[medium] + one * share
+    return list(zip(np.eye(len(MEDIA)), maps, strict=True))
+
+
 @dataclass(eq=False)
 class Work:
     """Energy per voxel of one map, MeV, tile by tile; ``dtype`` is that of the transforms."""
@@ -111,7 +123,9 @@ class Work:
         def coarse(of_media: Float64 | None) -> npt.NDArray[Any]:
             return np.ascontiguousarray(restrict(self._source(of_media, self.whole)))
 
-        return [(v, np.ascontiguousarray(one)) for v, one in apply(many, self.kernels.long_terms, coarse)]
+        terms = self.kernels.long_terms
+        found = ((v, np.ascontiguousarray(one)) for v, one in apply(many, terms, coarse))
+        return condensed(found, terms)
 
     def value(self, window: Window, far: list[Part]) -> Float64:
         """Energy deposited in the voxels of a window, MeV; by "both" over the density of their medium."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dicomnode.dose.coarse import coarse_length, prolongation
 from dicomnode.dose.convolution import padded_lengths
 from dicomnode.dose.low_rank import Term
-from dicomnode.dose.media_work import Part, Window, Work
+from dicomnode.dose.media_work import Part, Window, Work, condensed
 from dicomnode.errors import EngineUnavailable
 
 Float64 = npt.NDArray[np.float64]
@@ -43,11 +43,9 @@ class GpuWork(Work):
         """As ``Work.far``, on the device."""
         nz, ny, nx = (coarse_length(n) for n in self.tia.grid.shape_zyx)
         octants = self.kernels.long_octants((nz, ny, nx), 2)
-        return list(
-            self._apply(
-                octants, self.kernels.long_terms, lambda u: self._restrict(self._times(self.count, u))
-            )
-        )
+        terms = self.kernels.long_terms
+        found = self._apply(octants, terms, lambda u: self._restrict(self._times(self.count, u)))
+        return condensed(found, terms)
 
     def value(self, window: Window, far: list[Part]) -> Float64:
         """As ``Work.value``; the window is the whole grid."""

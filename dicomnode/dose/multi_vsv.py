@@ -153,7 +153,9 @@ class MultiVsv:
         body = anatomy.body[window]
         own = anatomy.density.g_per_cm3[window].astype(np.float64)
         medium = media.weights(MEDIA, window)
-        used = medium if self.settings.mass == "medium" else own
+        # Mixed media have the density of the voxel, but for those thinner or denser than any.
+        by_medium = self.settings.mass == "medium" and self.settings.between == "nearest"
+        used = medium if by_medium else own
         held = np.maximum(used, self.settings.minimum_density_g_per_cm3)
         counts = np.where(body, tia.mbq_s_per_ml[window] * (tia.grid.voxel_ml * DECAYS_PER_MBQ_S), 0.0)
         alpha_j = counts * (nuclide.energy.alpha_mev * JOULE_PER_MEV)
@@ -191,8 +193,10 @@ class MultiVsv:
         tile = [min(n, self.settings.tile_voxels) for n in shape]
         padded = float(np.prod([n + 48 for n in tile]))
         coarse = float(np.prod([coarse_length(n) for n in shape]))
+        maps = len(MEDIA) if self.settings.kernel_of == "both" else 0
         # maps and media; a tile's spectra and a score of its arrays; coarse spectra (eightfold padding, two)
-        needed = 20 * np.prod(shape) + size * 16 * padded + 20 * 8 * np.prod(tile) + size * 48 * coarse
+        needed = 20 * np.prod(shape) + size * 16 * padded + 20 * 8 * np.prod(tile)
+        needed += size * (48 + maps) * coarse
         if needed / 1e9 > self.settings.memory_limit_gb:
             raise OutOfDomain(
                 f"memory for a grid of {shape}", round(needed / 1e9, 1), "GB",

@@ -79,6 +79,7 @@ class OrganDose:
     volume_ml, mass_g : region on the dose grid
     tia_mbq_s : time-integrated activity within the region
     bed_gy, eqd2_gy : where alpha/beta, repair and effective half-life are configured
+    alpha_gy : the part of ``mean_gy`` given by alpha particles and recoils, where the nuclide emits any
     """
 
     region: str
@@ -93,3 +94,4 @@ class OrganDose:
     tia_mbq_s: float
     bed_gy: float | None = None
     eqd2_gy: float | None = None
+    alpha_gy: float | None = None

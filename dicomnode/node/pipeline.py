@@ -41,9 +41,10 @@ def compute(job: Job, config: Config, store: Store, progress: Progress = lambda 
 def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Progress) -> Outcome:
     from dicomnode.dose.registry import build
     from dicomnode.physics.anatomy import anatomy_from_ct, anatomy_without_ct
+    from dicomnode.physics.chains import stated
     from dicomnode.physics.nuclides import nuclide as known_nuclide
     from dicomnode.registration import register
-    from dicomnode.results.organs import organ_doses
+    from dicomnode.results.organs import alpha_record, organ_doses
     from dicomnode.tia import integrate
 
     administration: Administration = job.administration.noun()
@@ -88,10 +89,15 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
 
     progress(0.55, "computing the dose")
     engine = build(config.dose.engine, config.dose.options)
+    emitting = stated(nuclide, config.dose.progeny)
     with steps.step("dose", engine=engine.identity, seed=config.dose.seed, **config.dose.options) as step:
-        dose = engine.dose(fit.tia, body, nuclide, seed=config.dose.seed)
+        dose = engine.dose(fit.tia, body, emitting, seed=config.dose.seed)
         step.outputs({"dose": dose.gy, "sigma": dose.sigma_gy})
-    organs = organ_doses(dose, body.density, regions, fit, config.results)
+        organs = organ_doses(dose, body.density, regions, fit, config.results)
+        step.measured({"emissions": {"nuclide": emitting.name, "source": emitting.source}})
+        if dose.alpha_gy is not None:
+            step.outputs({"alpha": dose.alpha_gy})
+            step.measured(alpha_record(organs, config.results))
     steps.found(rules.organ_doses_are_plausible(organs, administration, nuclide))
 
     progress(0.85, "writing objects")

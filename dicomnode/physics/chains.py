@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import EnergyPerDecay, Nuclide
@@ -78,6 +79,15 @@ class ChainMember:
 
     nuclide: Nuclide
     decays: float
+
+
+Progeny = Literal["refuse", "equilibrium"]
+"""What is said of progeny in general: nothing, so that such a nuclide is refused, or equilibrium."""
+
+
+def stated(found: Nuclide, progeny: Progeny) -> Nuclide:
+    """The nuclide as an engine wants it: with its progeny, where they are said to be in equilibrium."""
+    return with_progeny(found.name) if progeny == "equilibrium" and has_progeny(found.name) else found
 
 
 def has_progeny(name: str) -> bool:

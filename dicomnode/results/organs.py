@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import hypot, log, pi, sqrt
 
@@ -71,7 +72,9 @@ def _organ_dose(
         )
     gy = dose.gy[mask].astype(np.float64)
     mass_g = density.g_per_cm3[mask].astype(np.float64) * dose.grid.voxel_ml
-    mean = float(np.average(gy, weights=mass_g if settings.mean == "mass" else None))
+    weights = mass_g if settings.mean == "mass" else None
+    mean = float(np.average(gy, weights=weights))
+    alpha = None if dose.alpha_gy is None else float(np.average(dose.alpha_gy[mask], weights=weights))
     sigma = mean * uncertainty(name, mask, dose, fit, curves, settings).combined
     biology = settings.radiobiology.get(name)
     bed, eqd2 = region_bed(name, mean, curves.get(name), biology) if biology else (None, None)
@@ -89,7 +92,21 @@ def _organ_dose(
         tia_mbq_s=_total(fit.tia.mbq_s_per_ml, mask) * dose.grid.voxel_ml,
         bed_gy=bed,
         eqd2_gy=eqd2,
+        alpha_gy=alpha,
     )
+
+
+def weighted_gy(organ: OrganDose, alpha_rbe: float) -> float:
+    """Mean dose with the part of alpha particles times their RBE, Gy."""
+    return organ.mean_gy + (alpha_rbe - 1) * (organ.alpha_gy or 0.0)
+
+
+def alpha_record(organs: Iterable[OrganDose], settings: ResultsSettings) -> dict[str, object]:
+    """What a calculation keeps of alpha particles: the RBE, and by region their dose and the weighted sum."""
+    by_region = {
+        o.region: {"alpha_gy": o.alpha_gy, "weighted_gy": weighted_gy(o, settings.alpha_rbe)} for o in organs
+    }
+    return {"alpha": {"rbe": settings.alpha_rbe, **by_region}}
 
 
 def dose_at_volume(gy: npt.NDArray[np.float64], percents: tuple[float, ...]) -> tuple[float, ...]:

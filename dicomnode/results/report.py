@@ -28,6 +28,7 @@ from dicomnode.model import (
 from dicomnode.results.charts import draw_curves, draw_dvh, effective_half_life_h
 from dicomnode.results.course import CourseDose
 from dicomnode.results.dvh import cumulative_dvh
+from dicomnode.results.organs import weighted_gy
 from dicomnode.results.page import A4_INCHES, ACCENT, BOTTOM, FAINT, LEFT, POINT, RIGHT, Page
 from dicomnode.results.pictures import (
     Scene,
@@ -108,7 +109,7 @@ def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list
     _time_points(pages[0], content)
     _method(pages[0], content)
     _organs(pages, content)
-    _definitions(pages[-1], settings)
+    _definitions(pages[-1], content.organs, settings)
     if content.course:
         _course(pages, content.course)
         _not_in_course(pages, content)
@@ -214,7 +215,7 @@ def _organs(pages: list[Page], content: ReportContent) -> None:
     _table_over_pages(pages, "Absorbed dose", columns, rows, widest=30)
 
 
-def _definitions(page: Page, settings: ResultsSettings) -> None:
+def _definitions(page: Page, organs: Sequence[OrganDose], settings: ResultsSettings) -> None:
     """What the columns mean, and the parameters behind BED."""
     weight = "energy imparted / mass" if settings.mean == "mass" else "average over the volume"
     text = (
@@ -225,7 +226,20 @@ def _definitions(page: Page, settings: ResultsSettings) -> None:
         text += f" BED of {region}: α/β {biology.alpha_beta_gy:g} Gy,"
         text += f" repair half-time {biology.repair_half_time_h:g} h."
     page.skip(1)
-    page.paragraph(LEFT, text, width=150, size=6.8, color=FAINT)
+    page.paragraph(LEFT, text + _about_alpha(organs, settings), width=150, size=6.8, color=FAINT)
+
+
+def _about_alpha(organs: Sequence[OrganDose], settings: ResultsSettings) -> str:
+    """The part of alpha particles in each mean dose, which may count more."""
+    told = [o for o in organs if o.alpha_gy is not None]
+    if not told:
+        return ""
+    text = " All doses are absorbed doses, alpha particles not weighted. Mean of alpha particles, Gy: "
+    text += ", ".join(f"{o.region} {significant(o.alpha_gy or 0.0)}" for o in told) + "."
+    if settings.alpha_rbe != 1:
+        text += f" Mean with alpha particles weighted by an RBE of {settings.alpha_rbe:g}: "
+        text += ", ".join(f"{o.region} {significant(weighted_gy(o, settings.alpha_rbe))}" for o in told) + "."
+    return text
 
 
 def _organ_row(organ: OrganDose, gbq: float, half_life: float | None, with_bed: bool) -> list[str]:

@@ -40,6 +40,13 @@ class ResultsSettings(Settings):
     radiobiology: dict[str, Radiobiology] = Field(
         default_factory=dict, description="region -> parameters; BED and EQD2 are given where set"
     )
+    alpha_rbe: float = Field(
+        1.0,
+        description="relative biological effectiveness of alpha particles: with other than 1 the report also "
+        "has the mean dose so weighted; every other figure and map is absorbed dose",
+        ge=1,
+        le=100,
+    )
     ct_window_hu: tuple[float, float] = Field(
         (-160.0, 240.0), description="black and white of the CT in pictures, HU"
     )

@@ -279,3 +279,18 @@ def test_by_both_it_is_the_sum_over_pairs_of_media(name):
             slow += np.where(np.isclose(density, target), mev, 0.0)
     slow *= JOULE_PER_MEV / (tia.grid.voxel_ml * 1e-3)
     assert np.abs(result.gy - slow).max() <= 1e-3 * slow.max()
+
+
+@pytest.mark.parametrize(("density", "medium"), [(0.12, 0.20), (2.6, 1.90)])
+def test_beyond_the_media_the_voxel_has_its_own_mass_where_media_are_mixed(density, medium, make_uniform):
+    """90Y stays within a block of 20 cm; as published the dose is that of the thinnest or densest medium."""
+    anatomy = make_uniform((10, 10, 10), (20.0, 20.0, 20.0), density)
+    tia = TiaMap(anatomy.grid, np.ones(anatomy.grid.shape_zyx))
+    near, mixed = (
+        build("multi-vsv", {"between": how}).dose(tia, anatomy, nuclide("Y-90"))
+        for how in ("nearest", "linear")
+    )
+    assert near.gy[5, 5, 5] / mixed.gy[5, 5, 5] == pytest.approx(density / medium, rel=0.01)
+    true = 1e6 * nuclide("Y-90").energy.electron_mev * 1.602176634e-13 / (density * 1e-3)  # all of it stays
+    assert mixed.gy[5, 5, 5] == pytest.approx(true, rel=0.01)
+    assert near.sigma_gy[5, 5, 5] > abs(density / medium - 1) * near.gy[5, 5, 5]

@@ -1,0 +1,60 @@
+"""Every table and figure of docs/physics.md (``make physics-study``).
+
+    python benchmarks/physics_study [points] [tail] [faces] [phantom] [bundled] [engines] [figures]
+
+Without names all of them. Needs the reference data beside the checkout (or DICOMNODE_SHARED). Tables go to
+docs/physics-tables.md by way of docs/physics-study.json, figures to docs/figures; each part tells its CPU
+minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import bundled
+import engines
+import faces
+import figures
+import phantom
+import points
+from egsnrc import NUCLIDES
+from page import Table, keep
+
+from dicomnode.montecarlo.kernels import source_digest
+
+PARTS: dict[str, Callable[[], list[Table]]] = {
+    "points": lambda: [points.against_egsnrc(name) for name in NUCLIDES],
+    "tail": lambda: [points.tail()],
+    "faces": lambda: [faces.faces()],
+    "phantom": lambda: [phantom.regions(), phantom.voxels()],
+    "bundled": bundled.tables,
+    "engines": engines.tables,
+    "figures": figures.draw,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    wanted = parser.parse_args().parts or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    for part in wanted:
+        started = time.process_time()
+        tables = PARTS[part]()
+        minutes = (time.process_time() - started) / 60
+        if tables:
+            keep(part, tables, minutes, source_digest())
+        print(f"{part}: {minutes:.1f} CPU minutes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
