@@ -65,7 +65,7 @@ class CountingNoise:
         if bq_per_ml.ndim != 4 or len(bq_per_ml) < 2 or not np.isfinite(bq_per_ml).all():
             raise Inconsistent(f"two finite volumes are needed at least, got shape {bq_per_ml.shape}")
         off = bq_per_ml - bq_per_ml.mean(axis=0, dtype=np.float64).astype(np.float32)
-        spread = np.abs(off).max(axis=0)
+        spread = np.maximum(off.max(axis=0), -off.min(axis=0))
         box = _box(spread > NEGLIGIBLE * float(spread.max()))
         unit = float(spread.max()) or 1.0
         kept = (off[(slice(None), *box)] / unit).astype(np.float16)

@@ -86,11 +86,15 @@ def bootstrap(
         raise Inconsistent("only raw whole counts can be drawn anew; these were scaled or corrected before")
     masks = {name: np.asarray(mask, dtype=np.float64) for name, mask in (regions or {}).items()}
     rng = np.random.default_rng(seed)
-    images = np.stack([reconstruct(rng.poisson(counts).astype(np.int32)) for _ in range(replicates)])
+    first = reconstruct(rng.poisson(counts).astype(np.int32))
+    images = np.empty((replicates, *first.shape), np.float32)  # a list and its stack would be twice that
+    images[0] = first
+    for n in range(1, replicates):
+        images[n] = reconstruct(rng.poisson(counts).astype(np.int32))
     means = [[float((image * mask).sum() / mask.sum()) for mask in masks.values()] for image in images]
     return CountingUncertainty(
-        images.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32),
-        images.mean(axis=0, dtype=np.float64).astype(np.float32),
+        images.std(axis=0, ddof=1),
+        images.mean(axis=0),
         tuple(masks),
         np.array(means).reshape(replicates, len(masks)),
         images,

@@ -22,7 +22,7 @@ from tests.running_node import RunningNode
 LU177_H = 6.647 * 24
 
 MORE = """
-objects = ["rtdose", "sr", "tia-map", "spect-pt", "spect-nm", "spect-sigma"]
+objects = ["rtdose", "sr", "tia-map", "spect-pt", "spect-nm", "spect-sigma", "spect-noise"]
 [tia]
 method = "stp-physical"
 [[administration]]
@@ -116,6 +116,10 @@ def test_projections_go_the_whole_way_with_their_activity(
     assert decays == pytest.approx(whole + before, rel=0.01)
     slices = [ds for ds in received if ds.Modality == "PT"]
     assert len(slices) == 64
+    noise = [ds for ds in received if ds.get("ContentLabel") == "ACTIVITY_NOISE"]
+    assert len(noise) == 2  # bootstraps
+    for ds in noise:
+        assert slices[0].SeriesInstanceUID in {s.SeriesInstanceUID for s in ds.ReferencedSeriesSequence}
     assert {ds.SeriesInstanceUID for ds in slices} == {slices[0].SeriesInstanceUID}
     kept = tmp_path / "pt"
     kept.mkdir()
@@ -141,6 +145,8 @@ def test_projections_go_the_whole_way_with_their_activity(
     compared = json.loads(replayed.stdout)["comparisons"]
     assert [f"{c['step']} {c['output']}" for c in compared if c["then"] != c["now"]] == []
     assert replayed.returncode == 0
+    for k, ds in enumerate(noise):
+        ds.save_as(kept / f"noise-{k}.dcm")
     node.send(sorted(kept.iterdir()))
     again = node.wait("DELIVERED", "HELD")
     assert again["revision"]["number"] == 1
