@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +27,11 @@ from dicomnode.dicom.parametric_map import write_dose_sigma, write_tia_map
 from dicomnode.dicom.reference import PatientStudy, SourceImage, patient_study, source_image
 from dicomnode.dicom.rtdose import RT_DOSE_STORAGE, quantised, write_rtdose
 from dicomnode.dicom.rtplan import plan_reference, write_companion_plan
-from dicomnode.dicom.structured_report import read_organ_doses, write_organ_dose_sr
+from dicomnode.dicom.structured_report import (
+    COMPREHENSIVE_SR_STORAGE,
+    read_organ_doses,
+    write_organ_dose_sr,
+)
 from dicomnode.dicom.uids import is_uid, named_uid, revision_uid
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model import DoseMap, EnergyBalance, Grid, OrganDose, TiaMap
@@ -314,6 +319,7 @@ def all_objects(dose: DoseMap) -> dict[str, Callable[[], bytes]]:
     """Every object; doses in 16 bits, for the header is the same and dciodvfy of 2022 dies of 32."""
     plan = plan_reference(PATIENT, identity("plan"))
     old = SourceImage(RT_DOSE_STORAGE, named_uid("old"), named_uid("old series"), PATIENT.study_uid)
+    old_report = replace(old, sop_class_uid=COMPREHENSIVE_SR_STORAGE)
     return {
         "dose": lambda: write_rtdose(
             dose, PATIENT, identity("d"), bits=16, plan=plan, sources=SOURCES, supersedes=old,
@@ -325,7 +331,9 @@ def all_objects(dose: DoseMap) -> dict[str, Callable[[], bytes]]:
         "plan": lambda: write_companion_plan(PATIENT, identity("plan"), label="Lu-177 cycle 1"),
         "tia": lambda: write_tia_map(TiaMap(dose.grid, dose.gy), PATIENT, identity("t"), sources=SOURCES),
         "sigma": lambda: write_dose_sigma(dose, PATIENT, identity("s"), sources=CT),
-        "report": lambda: write_organ_dose_sr(ORGANS, PATIENT, identity("sr"), sources=SOURCES),
+        "report": lambda: write_organ_dose_sr(
+            ORGANS, PATIENT, identity("sr"), sources=SOURCES, supersedes=old_report
+        ),
         "pdf": lambda: write_encapsulated_pdf(b"%PDF-1.4", PATIENT, identity("p"), title="x", sources=CT),
     }  # fmt: skip
 
