@@ -194,6 +194,9 @@ class _Job:
         if self.settings.start != "fit":
             ratio = start_ratio(self.settings.start, float(curve.hours[0]), self.physical_per_h)
             return trapezoid(curve, self.physical_per_h, ratio, unknown)
+        if not curve.activity_mbq[0] > 0:
+            self.say(_no_start(curve))
+            return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         try:
             fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
         except Rising as rising:
@@ -342,6 +345,14 @@ def _no_activity(curve: Measured) -> Finding:
         f"{curve.name}: no positive activity at any time, so no curve was fitted; integrated by the trapezoid"
     )
     return Finding("tia-no-activity", Severity.NOTE, sentence, subject=curve.name)
+
+
+def _no_start(curve: Measured) -> Finding:
+    sentence = (
+        f"{curve.name}: no activity at the first scan to scale the fitted start by; activity at administration "
+        "is taken as zero"
+    )
+    return Finding("tia-no-start", Severity.NOTE, sentence, subject=curve.name)
 
 
 def _empty(name: str) -> Finding:
