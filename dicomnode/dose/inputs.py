@@ -48,13 +48,14 @@ def require_inputs(tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, capability: 
 
 
 def _require_nuclide(nuclide: Nuclide, capability: Capability) -> None:
+    if has_progeny(nuclide.name) and nuclide.name not in BRANCHES:
+        known = ", ".join(sorted(BRANCHES))
+        raise OutOfDomain("nuclide with progeny of no known chain", nuclide.name, "", f"chains of {known}")
     if has_progeny(nuclide.name):
         remedy = (
             "state them: [dose] progeny in config.toml, --progeny on the command line, "
             "physics.chains.with_progeny"
         )
-        if nuclide.name not in BRANCHES:
-            remedy = f"those whose progeny emit little, or the known chains: {', '.join(sorted(BRANCHES))}"
         raise OutOfDomain("nuclide with radioactive progeny not stated", nuclide.name, "", remedy)
     if capability.nuclides is not None and nuclide.name not in capability.nuclides:
         raise OutOfDomain("nuclide", nuclide.name, "", ", ".join(sorted(capability.nuclides)))

@@ -28,6 +28,7 @@ from dicomnode.tia.single_time_point import single_time_point
 from dicomnode.tia.trapezoid import start_ratio, trapezoid
 from dicomnode.tia.uncertainty import combined
 from dicomnode.tia.voxels import PartWeights, Progress, linear_maps, mono_maps, without_negatives
+from dicomnode.tia.wording import no_activity, no_start, one_scan, recovered, still_rising
 
 
 def no_progress(_fraction: float, _what: str) -> None:
@@ -144,7 +145,7 @@ class _Job:
         assert self.regions is not None
         curve = measured(name, self.points, self.regions.masks[name], self.volume_ml(name), self.settings)
         if curve.recovery != 1.0:
-            self.say(_recovered(curve, self.settings))
+            self.say(recovered(curve, self.settings))
         return self.estimate(curve)
 
     def part(self, parts: Partition, index: int, by_region: dict[str, Curve]) -> Curve:
@@ -175,7 +176,7 @@ class _Job:
         elif method == "trapezoid":
             estimate = self.trapezoid(curve)
         elif not curve.activity_mbq.max() > 0:
-            self.say(_no_activity(curve))
+            self.say(no_activity(curve))
             estimate = self.trapezoid(curve)
         else:
             estimate = self.fit(curve)
@@ -186,14 +187,17 @@ class _Job:
         """The trapezoid, with A_0 as the settings say."""
         if rise(curve, self.settings.rise_sigmas) == "late" and curve.activity_mbq.max() > 0:
             self.say(
-                _rising(curve, "the physical tail of the trapezoid assumes that it only decays from there")
+                still_rising(curve, "the physical tail of the trapezoid assumes that it only decays then")
             )
         if len(curve.hours) == 1:
-            self.say(_one_scan(float(curve.hours[0]), self.settings))
+            self.say(one_scan(float(curve.hours[0]), self.settings))
         unknown = self.settings.uncertainty.physical_relative
         if self.settings.start != "fit":
             ratio = start_ratio(self.settings.start, float(curve.hours[0]), self.physical_per_h)
             return trapezoid(curve, self.physical_per_h, ratio, unknown)
+        if not curve.activity_mbq[0] > 0:
+            self.say(no_start(curve))
+            return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         try:
             fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
         except Rising as rising:
@@ -213,7 +217,7 @@ class _Job:
             estimate = fitted(curve, self.physical_per_h, shape, self.settings)
         except Rising as rising:
             self._refused(rising)
-            self.say(_rising(curve, "it was integrated by the trapezoid with a physical tail instead"))
+            self.say(still_rising(curve, "it was integrated by the trapezoid with a physical tail instead"))
             return self.trapezoid(curve)
         return self._amount_from_one(curve, estimate) if method == "hybrid" else estimate
 
@@ -313,49 +317,6 @@ def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
     return {name: share for name, share in shares.items() if name not in names}
 
 
-def _rising(curve: Measured, what: str) -> Finding:
-    return Finding(
-        "tia-rising",
-        Severity.WARNING,
-        f"{curve.name}: activity rises ("
-        + ", ".join(f"{a:.3g} MBq at {t:g} h" for t, a in zip(curve.hours, curve.activity_mbq, strict=True))
-        + f"); {what}",
-        subject=curve.name,
-    )
-
-
-def _one_scan(hours: float, settings: TiaSettings) -> Finding:
-    return Finding(
-        "tia-one-scan",
-        Severity.HOLD,
-        f"one scan at {hours:g} h says nothing of clearance: the trapezoid takes physical decay alone, "
-        f"perhaps several times too high ({settings.uncertainty.physical_relative:.0%} of it stands as its "
-        "uncertainty); send another scan, choose a single-time-point method of [tia], or accept it",
-        measured=1.0,
-        limit=2.0,
-        unit="scans",
-    )
-
-
-def _no_activity(curve: Measured) -> Finding:
-    sentence = (
-        f"{curve.name}: no positive activity at any time, so no curve was fitted; integrated by the trapezoid"
-    )
-    return Finding("tia-no-activity", Severity.NOTE, sentence, subject=curve.name)
-
-
 def _empty(name: str) -> Finding:
     sentence = f"region {name!r} covers no voxel of the grid and has no result; check its contours"
     return Finding("tia-empty-region", Severity.WARNING, sentence, subject=name)
-
-
-def _recovered(curve: Measured, settings: TiaSettings) -> Finding:
-    source = settings.recovery.source if settings.recovery else ""
-    return Finding(
-        "tia-recovery",
-        Severity.NOTE,
-        f"{curve.name}: activity divided by the recovery coefficient {curve.recovery:.3f}",
-        measured=curve.recovery,
-        subject=curve.name,
-        source=source,
-    )

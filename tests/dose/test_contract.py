@@ -225,6 +225,8 @@ def test_bad_input_is_an_error_and_never_a_map(name, make_uniform, make_source):
     huge = make_uniform((2, 2, 2), (200.0, 200.0, 200.0))
     with pytest.raises(OutOfDomain, match="voxel edge is 200"):
         engine.dose(make_source(huge, (1, 1, 1)), huge, LU177)
+    with pytest.raises(OutOfDomain, match="progeny of no known chain"):
+        engine.dose(make_source(anatomy, (1, 1, 1)), anatomy, nuclide("Ra-226"))
     with pytest.raises(OutOfDomain, match="progeny"):
         engine.dose(make_source(anatomy, (1, 1, 1)), anatomy, nuclide("Ac-225"))
     heavy = make_uniform((4, 4, 4), density=7.8)

@@ -84,6 +84,13 @@ def test_start_from_the_fit_is_exact_for_a_dense_mono_exponential(lu177, make_po
     assert fit.tia.total_mbq_s - published.tia.total_mbq_s == pytest.approx(3600 * 1.0, rel=1e-4)
 
 
+def test_no_activity_at_the_first_scan_leaves_no_start_to_fit(lu177, make_points):
+    points = make_points((1, 2, 3), [np.full((1, 1, 2), a) for a in (0.0, 2.0, 1.0)])
+    fitted, zero = (integrate_points(points, None, lu177, TiaSettings(start=s)) for s in ("fit", "zero"))
+    assert fitted.tia.total_mbq_s == zero.tia.total_mbq_s > 0
+    assert [f.subject for f in fitted.findings if f.rule == "tia-no-start"] == ["field-of-view"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     hours=st.lists(st.floats(0.5, 40.0), min_size=1, max_size=5),
