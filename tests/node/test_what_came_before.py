@@ -57,8 +57,8 @@ def evidence(sr: Dataset) -> set[str]:
 def test_objects_refer_to_what_their_peer_gets_and_supersede_what_it_got(
     new_desk: Callable[..., Desk],
 ) -> None:
-    desk = new_desk(expected=1, more=PEERS)
-    desk.arrive(Tiny("one").time_point(24.0))
+    desk = new_desk(expected=2, more=PEERS)
+    desk.arrive([*Tiny("one").time_point(4.0), *Tiny("one").time_point(24.0)])
     cycle = desk.rows()[0]["cycle"]["id"]
     _, outcome = desk.compute(cycle)
     assert outcome.verdict.release, outcome.verdict.holds
@@ -99,7 +99,7 @@ def test_objects_refer_to_what_their_peer_gets_and_supersede_what_it_got(
 
 
 def test_the_report_says_which_earlier_cycles_its_sums_leave_out(new_desk: Callable[..., Desk]) -> None:
-    desk = new_desk(expected=1)
+    desk = new_desk(expected=1, more='[tia]\nmethod = "stp-physical"')
     day = timedelta(days=1)
     for weeks in (6, 12):
         desk.arrive(Tiny("one", ADMINISTERED + 7 * weeks * day, 7000.0).time_point(24.0 + weeks))
