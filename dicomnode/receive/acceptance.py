@@ -31,6 +31,8 @@ STORAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation",
     "1.2.840.10008.5.1.4.1.1.66.1": "Spatial Registration",
     "1.2.840.10008.5.1.4.1.1.66.3": "Deformable Spatial Registration",
+    # Our own noise of a SPECT, which comes back beside it; other maps are kept and marked unused.
+    "1.2.840.10008.5.1.4.1.1.30": "Parametric Map",
     # Structured reports that can tell an administered activity: TID 10021 lives in .88.68; others carry it
     # as a measurement.
     "1.2.840.10008.5.1.4.1.1.88.68": "Radiopharmaceutical Radiation Dose SR",
