@@ -162,12 +162,7 @@ class Run:
     ) -> tuple[Int64, Int64]:
         """(energy by voxel, totals) of one batch: the same for any number of threads or of GPUs, here or
         elsewhere."""
-        share, groups = self.shares(component, number, histories)
-        order = Order(
-            component.name, component.source, share, groups, self.seed,
-            2 * number + (component.name == "photon"), PER_MEV, self.control[component.name],
-            not self.analogue,
-        )  # fmt: skip
+        order = self.order(component, number, histories)
         if self.device == "cpu":
             return self._by_threads(order, step)
         from dicomnode.montecarlo.gpu import Gpus
@@ -175,6 +170,16 @@ class Run:
         if self._gpus is None:
             self._gpus = Gpus(self.world)
         return self._gpus.batch(order, step)
+
+    def order(self, component: Component, number: int, histories: int) -> Order:
+        """A batch in figures."""
+        share, groups = self.shares(component, number, histories)
+        stream = 2 * number + (component.name == "photon")
+        control = self.control[component.name]
+        return Order(
+            component.name, component.source, share, groups, self.seed, stream, PER_MEV, control,
+            not self.analogue,
+        )  # fmt: skip
 
     def _by_threads(self, order: Order, step: Callable[[float], None]) -> tuple[Int64, Int64]:
         """A batch on the cores of this machine."""

@@ -133,8 +133,8 @@ class Gpu:
             voxels = len(world.density)
             require_memory(self._bytes(world, alive), free, f"{voxels} voxels on a {_name(device)}")
             self.world = self._on_device(world)
-            self.listed = cuda.device_array(LARGEST, np.int32)
-            self.rows = cuda.device_array(LARGEST, np.int32)
+            of_histories = (cuda.device_array(LARGEST, np.int32) for _ in range(2))
+            self.listing = (*of_histories, cuda.to_device(np.zeros(1, np.int64)))
             self.tally = cuda.to_device(np.zeros(voxels, np.int64))
         self.controls: dict[str, Any] = {}
 
@@ -164,22 +164,33 @@ class Gpu:
 
     def launch(self, start: int, end: int) -> float:
         """Histories ``start`` to ``end`` of the order. Returns the time, s."""
-        from dicomnode.montecarlo.gpu_kernels import FOLLOW, emit_kernel
-
         began = time.perf_counter()
-        order, seed = self.order, np.uint64(self.order.seed)
         with self.cuda.gpus[self.number]:
-            number = self.cuda.to_device(np.zeros(1, np.int64))
-            kept = self.tally, self.totals, self.listed, self.rows, number
-            emit_kernel[self.grid](
-                self.world, self.source, *self.share, start, end, seed, order.stream, order.per_mev,
-                self.controls[order.name], *kept,
-            )  # fmt: skip
-            FOLLOW[order.expected][self.grid](
-                self.world, self.source, *self.share, start, seed, order.stream, order.per_mev, *kept
-            )
+            self.emit(start, end)
+            self.follow(start)
             self.cuda.synchronize()
         return time.perf_counter() - began
+
+    def emit(self, start: int, end: int) -> None:
+        """Begin histories, and list those that go on; at most ``LARGEST``."""
+        from dicomnode.montecarlo.gpu_kernels import emit_kernel
+
+        order = self.order
+        self.listing[2].copy_to_device(np.zeros(1, np.int64))
+        emit_kernel[self.grid](
+            self.world, self.source, *self.share, start, end, np.uint64(order.seed), order.stream,
+            order.per_mev, self.controls[order.name], self.tally, self.totals, *self.listing,
+        )  # fmt: skip
+
+    def follow(self, start: int) -> None:
+        """Follow those that are listed; ``start`` as of ``emit``."""
+        from dicomnode.montecarlo.gpu_kernels import FOLLOW
+
+        order = self.order
+        FOLLOW[order.expected][self.grid](
+            self.world, self.source, *self.share, start, np.uint64(order.seed), order.stream, order.per_mev,
+            self.tally, self.totals, *self.listing,
+        )  # fmt: skip
 
     def fetch(self) -> tuple[Int64, Int64]:
         """(energy by voxel, totals) of what was launched."""

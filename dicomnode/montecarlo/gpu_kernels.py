@@ -69,7 +69,7 @@ def ends_here(p, q, world, voxel, rng):
         return True
     if not stays(p, q, world, voxel, world.density[voxel] * 0.1):
         return False
-    return uniform(rng) >= world.quiet[species_of(q, world, voxel), energy_bin(world, p[ENERGY])]
+    return uniform(rng) < world.quiet[species_of(q, world, voxel), energy_bin(world, p[ENERGY])]
 
 
 @hot
@@ -142,15 +142,15 @@ def emit_kernel(
     cuda.atomic.add(totals, CONTROLLED, controlled)
 
 
-# 128 registers let 512 threads live on a multiprocessor; the compiler alone takes 160 (docs/physics.md).
-_LIMIT = {} if config.ENABLE_CUDASIM else {"max_registers": 128}
+REGISTERS = 128
+"""Of a thread of ``follow``: 512 threads live on a multiprocessor then (docs/physics.md)."""
 
 
-def follow_kernel(expected: bool) -> Any:
+def follow_kernel(expected: bool, registers: int = REGISTERS) -> Any:
     """The kernel that follows what ``emit_kernel`` listed; ``expected``, whether photons leave expected
     values, is compiled in."""
 
-    @cuda.jit(**_LIMIT)
+    @cuda.jit(**({} if config.ENABLE_CUDASIM else {"max_registers": registers}))
     def follow(
         world, source, voxels, groups, first, start, seed, stream, per_mev, tally, totals, listed, rows,
         number
