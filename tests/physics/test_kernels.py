@@ -189,8 +189,8 @@ def test_axes_are_not_mixed_up():
 
 
 def test_a_nuclide_without_kernel_is_refused():
-    with pytest.raises(OutOfDomain, match=r"Sm-153.*I-131, Lu-177.*kernels --all-media"):
-        water_kernel("Sm-153")
+    with pytest.raises(OutOfDomain, match=r"Er-169.*I-131, Lu-177.*kernels --all-media"):
+        water_kernel("Er-169")
     with pytest.raises(OutOfDomain, match="folder of kernels"):
         kernel_names("/nowhere")
 
