@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from recon_observer import channels
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from dicomnode.dose.engine import no_progress
@@ -244,6 +245,9 @@ def measured(truth: Truth, bq_per_ml: Array) -> dict[str, object]:
         "total_bias": float(bq_per_ml.sum() / true.sum() - 1),
         "cnr": {n: _contrast_to_noise(bq_per_ml, s, _surrounding(phantom, n, core))
                 for n, s in regions.items() if _diameter_mm(s, phantom.grid) <= LESION_MM},
+        "channels": {n: seen for n, s in regions.items()
+                     if _diameter_mm(s, phantom.grid) <= LESION_MM and not n.startswith("organ ")
+                     and (seen := channels(bq_per_ml, phantom.grid.spacing_mm[::-1], s, core))},
         "dose": _dose_ratios(phantom, bq_per_ml, regions),
     }  # fmt: skip
 
