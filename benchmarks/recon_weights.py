@@ -4,7 +4,7 @@
 3e5 and 1e7: warped ellipses with lungs and a spine in half of them, organs of 0.5 to 40 times the background,
 hot and cold lesions of 8 to 45 mm, uneven uptake. None of them is a phantom of benchmarks/recon_study.py, and
 nothing was chosen by these phantoms: four more bodies are for looking at the error on what it was not
-trained on. Deterministic by its seed; 40 CPU minutes.
+trained on. Deterministic by its seed; 20 CPU minutes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dicomnode.recon.scan import prepare
 from dicomnode.recon.simulate import ScanSettings, simulate_scan
 from dicomnode.recon.supervised import WEIGHTS, Lesson, SupervisedSettings, miss, train
 
-BODIES, CHECKED, SEED, STEPS = 36, 4, 20261121, 2400
+BODIES, CHECKED, SEED, STEPS = 36, 4, 20261121, 1500
 LEVELS = 3
 COUNTS = (3e5, 1e7)
 EDGE_MM = 2.4

@@ -32,10 +32,9 @@ TYPICAL_COUNTS = 1.0
 class SupervisedSettings(Settings):
     """Of the network and its training."""
 
-    steps: int = Field(120, ge=1, description="steps of the optimiser, one simulated scan each")
-    rate: float = Field(
-        4e-3, gt=0, description="learning rate of Adam at the start; a thirtieth of it at the end"
-    )
+    steps: int = Field(1500, ge=1, description="steps of the optimiser, one simulated scan each")
+    rate: float = Field(4e-3, gt=0, description="learning rate of Adam at the start")
+    decay_steps: int = Field(2400, ge=1, description="steps in which the rate falls to a thirtieth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def train(lessons: Sequence[Lesson], settings: SupervisedSettings, *, seed: int)
     """
     network = new_network(seed)
     adam = torch.optim.Adam(network.parameters(), lr=settings.rate)
-    decay = torch.optim.lr_scheduler.ExponentialLR(adam, (1 / 30) ** (1 / settings.steps))
+    decay = torch.optim.lr_scheduler.ExponentialLR(adam, (1 / 30) ** (1 / settings.decay_steps))
     order = torch.Generator().manual_seed(seed)
     for _ in range(settings.steps):
         lesson = lessons[int(torch.randint(len(lessons), (1,), generator=order))]
