@@ -103,23 +103,21 @@ def _doses(records: Sequence[Record], path: Path) -> None:
 
 
 def _pictures(phantom: str, images: Path, path: Path) -> None:
-    """One slice of every method's image, seed 1; left as it is where the images were not kept."""
+    """One slice of every method's image, of the first seed whose image was kept; as it was where none was."""
     from matplotlib import pyplot as plt
 
-    places = [[images / f"{phantom}-{c:.0e}-1-{method}.npy" for method in COLOURS] for c in (1e6, 5e6)]
-    if not all(place.exists() for row in places for place in row):
+    if not list(images.glob(f"{phantom}-*.npy")):
         print(f"{path.name}: images of {phantom} are not in {images}, the figure stays")
         return
-    figure, axes = plt.subplots(2, len(COLOURS), figsize=(16, 3.6), layout="constrained")
-    for counts, line, row in zip((1e6, 5e6), axes, places, strict=True):
-        for axis, method, place in zip(line, COLOURS, row, strict=True):
-            image = np.load(place)
-            level = round(image.shape[0] / 2 - 0.5 + SLICE_Z_MM[phantom] / VOXEL_MM)
-            axis.imshow(image[level] / 1e3, cmap="gray_r", vmin=0, vmax=500 if phantom == "nema" else 400)
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.set_title(method, fontsize=8)
-        line[0].set_ylabel(f"{counts:.0e} counts", fontsize=8)
+    figure, axes = plt.subplots(2, len(COLOURS), figsize=(16, 4), layout="constrained")
+    for counts, line in zip((1e6, 5e6), axes, strict=True):
+        for axis, method in zip(line, COLOURS, strict=True):
+            axis.set_axis_off()
+            if found := sorted(images.glob(f"{phantom}-{counts:.0e}-?-{method}.npy")):
+                image = np.load(found[0])
+                level = round(image.shape[0] / 2 - 0.5 + SLICE_Z_MM[phantom] / VOXEL_MM)
+                axis.imshow(image[level] / 1e3, cmap="gray_r", vmin=0, vmax=500 if phantom == "nema" else 250)
+                axis.set_title(f"{method}, {counts:.0e}", fontsize=8)
     _save(figure, path)
 
 
