@@ -98,12 +98,12 @@ PEERS := receive demo_cycle vsv multi_vsv montecarlo compare recon
 bench: install
 	for name in $(PEERS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-# Tables of docs/recon-study.md: what is missing of its cases, then the page (some hours for all of it).
+# Tables and figures of the reconstruction study: what is missing of its cases, then the page (four hours in all).
 recon-study: install
 	$(BIN)/python benchmarks/recon_study.py
 	$(BIN)/python benchmarks/recon_study_page.py
 
-# Weights of the supervised comparator (2 minutes).
+# Weights of the supervised comparator (20 minutes).
 recon-weights: install
 	$(BIN)/python benchmarks/recon_weights.py
 

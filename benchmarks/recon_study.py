@@ -3,7 +3,7 @@
 ``make recon-study`` runs what is missing and rewrites docs/recon-study.md (recon_study_page.py). Each case
 (phantom, counts, seed, method) is one line of docs/recon-study.jsonl, appended when it is done, so that the
 study can be stopped and taken up again, and two processes share it (``--part 0/2``, ``--part 1/2``).
-Classical methods of all cases come first, then the learned ones case by case.
+Classical methods of all cases come first, then the learned ones in the order of ``PASSES``.
 
 Scans are made by ``recon.simulate``: half voxels, 5 % wider blur, septal tail, scatter that TEW gets right on
 average only, a CT that lies 2 to 3 mm off. Seconds are CPU seconds of one thread, of this machine.
@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from recon_observer import channels
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from dicomnode.dose.engine import no_progress
@@ -32,6 +33,7 @@ from dicomnode.model import ActivityMap, Grid, TiaMap
 from dicomnode.model.projections import Projections
 from dicomnode.physics.anatomy import anatomy_from_ct
 from dicomnode.physics.nuclides import nuclide
+from dicomnode.recon import learned
 from dicomnode.recon.acceptance import AcceptanceSettings, judge
 from dicomnode.recon.attenuation import attenuation_map
 from dicomnode.recon.collimator import collimator
@@ -45,12 +47,16 @@ from dicomnode.simulation.patient import make_patient
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = ROOT / "docs/recon-study.jsonl"
+IMAGES = ROOT / "build/recon-study"
+"""Images in Bq/mL (z, y, x), float32; not part of the repository."""
 COUNTS = (1e6, 5e6)
 SEEDS = (1, 2, 3, 4, 5)
 LESION_MM = 20.0
 """Regions up to this diameter are lesions in the table of detectability."""
 CLASSICAL = ("osem", "osem-filtered", "osem-stopped", "osl", "bsrem")
 LEARNED = ("noise2noise", "split-likelihood", "deep-image-prior", "supervised")
+PASSES = (CLASSICAL, ("noise2noise", "split-likelihood"), ("supervised",), ("deep-image-prior",))
+"""Each over all cases before the next; the longest comes last, where a budget may end."""
 Array = np.ndarray
 TIA_S = nuclide("Lu-177").half_life_s / np.log(2.0)
 """Seconds by which an activity becomes a TIA with physical decay alone (stp-physical)."""
@@ -108,8 +114,8 @@ def scan_of(truth: Truth, counts: float, seed: int) -> tuple[Scan, float]:
 
 
 def run(names: list[str], part: int, parts: int) -> None:
-    """Do what is missing: classical methods of all cases, then the learned ones."""
-    for methods in (CLASSICAL, LEARNED):
+    """Do what is missing, pass by pass."""
+    for methods in PASSES:
         for seed in SEEDS:
             for counts in COUNTS:
                 for number, name in enumerate(PHANTOMS):
@@ -119,6 +125,31 @@ def run(names: list[str], part: int, parts: int) -> None:
 
 
 KEPT_TRUTHS: dict[str, Truth] = {}
+KEPT_BASES: dict[tuple[str, float, int], tuple[torch.Tensor, torch.Tensor]] = {}
+"""MAP of a case, of the kept and of all counts, which every learned method is judged beside."""
+
+
+class Halves:
+    """The two halves of a scan as networks see them, made once for methods that share them.
+
+    ``seconds`` is what a method has been spared since it was last set to zero; it counts as its own.
+    """
+
+    def __init__(self) -> None:
+        self.made, self.kept, self.seconds = learned._pair, {}, 0.0
+
+    def __call__(self, scan: Scan, data, subsets: int, seed: int):  # type: ignore[no-untyped-def]
+        key = (id(scan), id(data), seed)
+        if key not in self.kept:
+            started = time.process_time()
+            self.kept[key] = self.made(scan, data, subsets, seed), time.process_time() - started
+        else:
+            self.seconds += self.kept[key][1]
+        return self.kept[key][0]
+
+
+HALVES = Halves()
+learned._pair = HALVES
 
 
 def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
@@ -131,14 +162,12 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
     truth = KEPT_TRUTHS[name]
     scan, per_bq_ml = scan_of(truth, counts, seed)
     kept, held = scan.data.split(KEPT, seed)
-    base = (
-        penalised(scan, Protocol(algorithm="bsrem"), "bsrem", kept, held) if "noise2noise" in todo else None
-    )
+    HALVES.kept.clear()
     zero = score(scan, torch.zeros(scan.model.geometry.shape_zyx), held)
     for method in todo:
-        started = time.process_time()
+        HALVES.seconds, started = 0.0, time.process_time()
         image, of_kept, parameters = _image(method, scan, kept, held, seed)
-        seconds = time.process_time() - started
+        seconds = time.process_time() - started + HALVES.seconds
         record = {
             "phantom": name, "counts": counts, "seed": seed, "method": method, "seconds": seconds,
             "parameters": dict(parameters),
@@ -146,11 +175,24 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
             **measured(truth, image.numpy() / per_bq_ml),
         }  # fmt: skip
         if method in LEARNED:
-            base = base or penalised(scan, Protocol(algorithm="bsrem"), "bsrem", kept, held)
+            if (name, counts, seed) not in KEPT_BASES:
+                KEPT_BASES[name, counts, seed] = _base(scan, kept, held, (name, counts, seed))
+            base = KEPT_BASES[name, counts, seed]
             record["acceptance"] = _verdict(scan, held, of_kept, base, image)
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        np.save(IMAGES / f"{name}-{counts:.0e}-{seed}-{method}.npy", image.numpy() / per_bq_ml)
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, default=float) + "\n")
         print(name, f"{counts:g}", seed, method, f"{seconds:.1f} s", f"{record['nrmse']:.3f}", flush=True)
+
+
+def _base(scan: Scan, kept, held, case: tuple[str, float, int]):  # type: ignore[no-untyped-def]
+    """MAP with the weight that the case's own line chose, from the kept and from all counts."""
+    weights = [r["parameters"]["prior_weight"] for r in _records()
+               if (r["phantom"], r["counts"], r["seed"], r["method"]) == (*case, "bsrem")]  # fmt: skip
+    protocol = Protocol(algorithm="bsrem", prior_weight=weights[0] if weights else None)
+    made = penalised(scan, protocol, "bsrem", kept, held)
+    return made.of_kept, made.counts
 
 
 def _image(method: str, scan: Scan, kept, held, seed: int):  # type: ignore[no-untyped-def]
@@ -167,16 +209,16 @@ def _image(method: str, scan: Scan, kept, held, seed: int):  # type: ignore[no-u
     if method in ("osl", "bsrem"):
         made = penalised(scan, Protocol(algorithm=method), method, kept, held)
         return made.counts, made.of_kept, made.parameters
-    learned = METHODS[method](scan, kept, held, 10, seed)
-    return learned.of_all, learned.of_kept, learned.parameters
+    made = METHODS[method](scan, kept, held, 10, seed)
+    return made.of_all, made.of_kept, made.parameters
 
 
 def _verdict(scan: Scan, held, of_kept, base, image) -> dict[str, object]:  # type: ignore[no-untyped-def]
     def expected(x: torch.Tensor) -> torch.Tensor:
         return scan.model.forward(x) + scan.data.scatter
 
-    verdict = judge(held, expected(of_kept), expected(base.of_kept), scan.data, expected(image),
-                    expected(base.counts), AcceptanceSettings())  # fmt: skip
+    verdict = judge(held, expected(of_kept), expected(base[0]), scan.data, expected(image),
+                    expected(base[1]), AcceptanceSettings())  # fmt: skip
     return {
         "released": verdict.released, "gain": verdict.likelihood_gain, "error": verdict.likelihood_error,
         "counts_ratio": verdict.counts_ratio, "largest_z": verdict.largest_residual_z,
@@ -203,6 +245,9 @@ def measured(truth: Truth, bq_per_ml: Array) -> dict[str, object]:
         "total_bias": float(bq_per_ml.sum() / true.sum() - 1),
         "cnr": {n: _contrast_to_noise(bq_per_ml, s, _surrounding(phantom, n, core))
                 for n, s in regions.items() if _diameter_mm(s, phantom.grid) <= LESION_MM},
+        "channels": {n: seen for n, s in regions.items()
+                     if _diameter_mm(s, phantom.grid) <= LESION_MM and not n.startswith("organ ")
+                     and (seen := channels(bq_per_ml, phantom.grid.spacing_mm[::-1], s, core))},
         "dose": _dose_ratios(phantom, bq_per_ml, regions),
     }  # fmt: skip
 

@@ -1,14 +1,15 @@
-"""Tables of docs/recon-study.md from the lines of docs/recon-study.jsonl; part of ``make recon-study``."""
+"""Tables of docs/recon-study.md and figures from docs/recon-study.jsonl; part of ``make recon-study``."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recon_observer import area, detectability
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = ROOT / "docs/recon-study.jsonl"
@@ -20,20 +21,28 @@ TITLES = {
     "lesions": "Lesions: 10 to 20 mm, hot, faint and cold, in the background and in a warm organ",
     "torso": "Torso: the patient of `dicomnode simulate` 24 h after 177Lu-DOTATATE",
 }
+REASONS = {"do not prefer it": "likelihood", "of the measured counts": "counts",
+           "is missing": "missing", "is invented": "invented"}  # fmt: skip
 HEAD = """# Reconstruction study: tables
 
 Made by `make recon-study` from `docs/recon-study.jsonl`; what it says is in
 [reconstruction.md](reconstruction.md). Mean over seeds, after +- the standard deviation between seeds (none
-for one seed). The number of seeds of each row is in the column n: where it is below five, the study was not
-run to its end.
+for one seed). {missing}
 
 - recovery: mean of the region over the truth; for cold regions (0 is ideal) over the background's truth
 - COV: standard deviation over mean of the background's voxels; NRMSE: in the body, over its root mean square
-- gain: held-out log likelihood (a fifth of the counts) above that of `osem`; higher is better
+- / bsrem: NRMSE over that of bsrem of the same seed
+- gain: held-out log likelihood (a fifth of the counts) above that of bsrem; higher is better
 - CNR: lesion minus surroundings over the standard deviation of means over the same shape in these
 - dose: region's mean dose over that of the true activity (vsv engine, one scan, physical decay)
 - s: CPU seconds of one thread for the image (automatic choices included; for learned methods both runs)
-- released: seeds in which the acceptance of `recon.acceptance` let the learned image pass
+- released: seeds in which the acceptance of `recon.acceptance` let the learned image pass; why not: held-out
+  counts do not prefer it (likelihood), projections hold other than the measured counts by over 1 % (counts),
+  smoothed residuals above four standard deviations (missing, invented)
+"""
+OBSERVER = """d' of a channelised Hotelling observer (benchmarks/recon_observer.py) +- its standard error over
+seeds (jackknife); area: mean area under its ROC curve over these lesions. The noise of a seed is the same for
+all methods, so that differences between rows are surer than the errors say.
 """
 
 Record = dict[str, Any]
@@ -44,7 +53,8 @@ def page(records: Sequence[Record]) -> str:
     cases: dict[tuple[str, float], list[Record]] = defaultdict(list)
     for record in records:
         cases[record["phantom"], record["counts"]].append(record)
-    parts = [HEAD]
+    parts = [HEAD.format(missing=_missing(records)), "\n## All cases\n", _summary(records)]
+    parts += ["\n## Lesions in the background, as an observer sees them\n", _observer(records)]
     for (phantom, counts), found in sorted(
         cases.items(), key=lambda kv: (list(TITLES).index(kv[0][0]), kv[0][1])
     ):
@@ -52,20 +62,77 @@ def page(records: Sequence[Record]) -> str:
     return "\n".join(parts)
 
 
-def _overview(records: list[Record]) -> str:
-    head = "| method | n | NRMSE | background bias | COV | total bias | gain | s | chosen | released |"
-    rows = [head, "|" + "---|" * 10]
-    base = {r["seed"]: r["held_out"] for r in records if r["method"] == "osem"}
+def _missing(records: Sequence[Record]) -> str:
+    """The sentence about seeds that were not run."""
+    cases = {(r["phantom"], r["counts"]) for r in records}
+    short = []
+    for method in ORDER:
+        numbers = {
+            sum((r["method"], r["phantom"], r["counts"]) == (method, *c) for r in records) for c in cases
+        }
+        if numbers != {5}:
+            few, many = min(numbers), max(numbers)
+            short.append(f"{method} with {few if few == many else f'{few} to {many}'}")
+    return "Five seeds of every case" + (f", but {', '.join(short)}." if short else ".")
+
+
+def _summary(records: Sequence[Record]) -> str:
+    """One row a method, over all cases of the method."""
+    head = "| method | n | NRMSE / bsrem, least to most of the cases | total bias | released | why not | s |"
+    rows = [head, "|" + "---|" * 7]
+    base = {_case(r): r["nrmse"] for r in records if r["method"] == "bsrem"}
     for method, found in _by_method(records):
-        gains = [r["held_out"] - base[r["seed"]] for r in found if r["held_out"] and r["seed"] in base]
+        ratios = defaultdict(list)
+        for r in found:
+            ratios[r["phantom"], r["counts"]].append(r["nrmse"] / base[_case(r)])
+        means = [float(np.mean(some)) for some in ratios.values()]
+        totals = [100 * abs(r["total_bias"]) for r in found]
+        judged = [r["acceptance"] for r in found if "acceptance" in r]
+        times = [r["seconds"] for r in found]
+        rows.append(
+            f"| {method} | {len(found)} | {np.mean(means):.2f}, {min(means):.2f} to {max(means):.2f} "
+            f"| {max(totals):.1f} % at most | {_released(judged)} | {_reasons(judged)} "
+            f"| {min(times):.0f} to {max(times):.0f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _case(record: Record) -> tuple[str, float, int]:
+    return record["phantom"], record["counts"], record["seed"]
+
+
+def _observer(records: Sequence[Record]) -> str:
+    """d' of each lesion; the last column is the mean area under the ROC curve."""
+    seen: dict[str, dict[tuple[float, str], list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for name, outputs in record.get("channels", {}).items():
+            seen[record["method"]][record["counts"], name].append(outputs)
+    lesions = sorted({lesion for found in seen.values() for lesion in found})
+    rows = [OBSERVER, "| method | " + " | ".join(f"{name}, {counts:.0e}" for counts, name in lesions)]
+    rows = [*rows[:1], rows[1] + " | area |", "|" + "---|" * (len(lesions) + 2)]
+    for method in ORDER:
+        each = [detectability(seen[method][lesion]) for lesion in lesions]
+        if np.isfinite(each).all():
+            text = " | ".join(f"{d:.1f} +- {error:.1f}" for d, error in each)
+            rows.append(f"| {method} | {text} | {np.mean([area(d) for d, _ in each]):.3f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _overview(records: list[Record]) -> str:
+    head = "| method | n | NRMSE | / bsrem | background bias | COV | total bias | gain | s | chosen |"
+    rows = [head + " released | why not |", "|" + "---|" * 12]
+    base = {r["seed"]: r for r in records if r["method"] == "bsrem"}
+    for method, found in _by_method(records):
+        gains = [r["held_out"] - base[r["seed"]]["held_out"] for r in found if r["held_out"]]
         judged = [r["acceptance"] for r in found if "acceptance" in r]
         rows.append(
             f"| {method} | {len(found)} | {_stat(found, lambda r: r['nrmse'])} "
+            f"| {_stat(found, lambda r: r['nrmse'] / base[r['seed']]['nrmse'])} "
             f"| {_stat(found, lambda r: 100 * r['background_bias'], '.1f')} % "
             f"| {_stat(found, lambda r: r['background_cov'])} "
             f"| {_stat(found, lambda r: 100 * r['total_bias'], '.1f')} % "
             f"| {_number(gains, '.0f')} | {_stat(found, lambda r: r['seconds'], '.1f')} "
-            f"| {_chosen(found)} | {_released(judged)} |"
+            f"| {_chosen(found)} | {_released(judged)} | {_reasons(judged)} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -79,13 +146,13 @@ def _regions(records: list[Record]) -> str:
             text = _stat(found, lambda r, n=name: r["recovery"][n], ".2f")
             if name in found[0]["cnr"]:
                 text += f" ({_stat(found, lambda r, n=name: r['cnr'][n], '.1f')})"
-            text += f" [{np.mean([r['dose'][name] for r in found]):.2f}]"
+            text += f" [{_stat(found, lambda r, n=name: r['dose'][n], '.2f')}]"
             cells.append(text)
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
 
-def _by_method(records: list[Record]) -> Iterable[tuple[str, list[Record]]]:
+def _by_method(records: Sequence[Record]) -> Iterable[tuple[str, list[Record]]]:
     for method in ORDER:
         if found := [r for r in records if r["method"] == method]:
             yield method, found
@@ -113,7 +180,18 @@ def _released(judged: list[Record]) -> str:
     return f"{sum(v['released'] for v in judged)} of {len(judged)}" if judged else "-"
 
 
+def _reasons(judged: list[Record]) -> str:
+    found = Counter(
+        short for v in judged for reason in v["reasons"] for text, short in REASONS.items() if text in reason
+    )
+    return ", ".join(f"{short} {number}" for short, number in found.most_common()) or "-"
+
+
 if __name__ == "__main__":
+    from recon_study_figures import figures
+
     lines = LINES.read_text(encoding="utf-8").splitlines()
-    PAGE.write_text(page([json.loads(line) for line in lines]), encoding="utf-8")
+    records = [json.loads(line) for line in lines]
+    PAGE.write_text(page(records), encoding="utf-8")
     print(f"{PAGE}: {len(lines)} cases")
+    figures(records, ROOT / "docs/figures", ROOT / "build/recon-study")

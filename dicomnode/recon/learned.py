@@ -114,11 +114,15 @@ def deep_image_prior(scan: Scan, kept: Measurement, held: Measurement, subsets: 
 
 
 def supervised(scan: Scan, kept: Measurement, held: Measurement, subsets: int, seed: int) -> Learned:
-    """The bundled network's image. ``held`` and ``seed`` are not used: nothing is chosen here."""
+    """The bundled network's image, with the scan's counts. ``held`` and ``seed`` are not used: nothing is
+    chosen here."""
     network, digest = bundled()
-    of_kept = apply_supervised(network, example_of(scan, kept, subsets))
-    of_all = apply_supervised(network, example_of(scan, scan.data, subsets))
-    return Learned(of_kept, of_all, {"weights_sha256": digest})
+
+    def of(data: Measurement) -> Tensor:
+        image = apply_supervised(network, example_of(scan, data, subsets), data.share)
+        return with_counts(scan, data, image)
+
+    return Learned(of(kept), of(scan.data), {"weights_sha256": digest})
 
 
 Method = Callable[[Scan, Measurement, Measurement, int, int], Learned]
