@@ -40,7 +40,7 @@ def against_monte_carlo(name: str) -> Table:
     for label in OPTIONS:
         gy = engine_gy(label, name)
         means = [(gy * kg)[r].sum() / (true * kg)[r].sum() for r in phantom().regions]
-        rms = float(np.sqrt(np.mean((gy / true - 1)[counted] ** 2)))
+        rms = float(np.sqrt(np.mean((gy[counted] / true[counted] - 1) ** 2)))
         rows.append((label, *(f"{m:.3f}" for m in means), f"{100 * rms:.1f} %"))
     note = f"rms: relative difference of voxels above {100 * HOT:.0f} % of the maximum. "
     note += f"Monte Carlo of {DECAYS[name]:.1e} decays."

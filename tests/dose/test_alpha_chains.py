@@ -8,6 +8,7 @@ import pytest
 from dicomnode.dose.registry import build
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
 from dicomnode.physics.chains import with_progeny
+from dicomnode.physics.media import kernel_names
 
 GRID = Grid((18, 18, 18), (4.0, 4.0, 4.0))
 MIDDLE = (slice(6, 12),) * 3
@@ -23,7 +24,7 @@ def block(density: float) -> tuple[TiaMap, Anatomy]:
     return TiaMap(GRID, values), anatomy
 
 
-@pytest.mark.parametrize("parent", ["Ac-225", "Ra-223", "Pb-212", "At-211", "Bi-213"])
+@pytest.mark.parametrize("parent", [name.partition("+")[0] for name in kernel_names() if "+" in name])
 @pytest.mark.parametrize("density", [1.04, 0.31])
 def test_dose_of_a_chain_is_that_of_the_transport(parent, density):
     """Alphas: the same to rounding. The rest in the source: within 1 % and 2 sigma.

@@ -30,7 +30,7 @@ def emitter(name: str) -> Nuclide:
 
 
 def test_the_commonest_nuclides_of_therapy_are_there():
-    assert {"Lu-177", "Y-90", "I-131"} <= set(kernel_names())
+    assert {"Lu-177", "Y-90", "I-131", "Cu-67", "Ho-166", "Sm-153", "Tb-161"} <= set(kernel_names())
 
 
 @pytest.mark.parametrize("name", kernel_names())
@@ -49,7 +49,10 @@ def test_electrons_end_at_their_csda_range(name):
 
 
 # Gammas of 208Tl (2.6 MeV) set electrons free that range a centimetre: there is no equilibrium nearer.
-NEAR_MM = {"Pb-212+progeny": (10.0, 20.0, 0.10)}
+# Photons of 40 to 100 keV lose little where they scatter and come again: 3 % more at 2 mm, 12 % at 5 mm.
+NEAR_MM = {
+    "Pb-212+progeny": (10.0, 20.0, 0.10), "Sm-153": (1.0, 3.0, 0.06), "Tb-161": (1.0, 3.0, 0.06),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", kernel_names())
@@ -74,11 +77,12 @@ def test_radii_of_electrons_go_with_their_range(name):
     """Radii of 50 and 90 % over the CSDA range, averaged by energy.
 
     By EGSnrc 0.341 and 1.179 for 177Lu, 0.388 and 1.093 for 131I, 0.419 and 0.970 for 90Y. A spectrum of
-    another shape moves them, a wrong energy or scale far more.
+    another shape moves them (161Tb, a quarter of it conversion and Auger electrons: 0.29 and 1.26), a wrong
+    energy or scale far more.
     """
     source = electron_component(members(emitter(name)), 0.01).source
     middle, number = (source.low + source.high) / 2, np.diff(source.upto, prepend=0.0)
     range_mm = 10 * np.average(csda_range(water(), middle), weights=number * middle)
     electron = water_kernel(name).electron
-    assert 0.30 < electron.radius_of(0.5) / range_mm < 0.45
-    assert 0.88 < electron.radius_of(0.9) / range_mm < 1.25
+    assert 0.28 < electron.radius_of(0.5) / range_mm < 0.45
+    assert 0.88 < electron.radius_of(0.9) / range_mm < 1.30

@@ -39,7 +39,7 @@ VSV = [
 
 
 # Energy per decay that passes 1 m of water, keV: data/README.md.
-BEYOND_KEV = [("Lu-177", 0.0049), ("Y-90", 0.0029), ("I-131", 0.38)]
+BEYOND_KEV = [("Lu-177", 0.0049), ("Y-90", 0.0073), ("I-131", 0.38)]
 
 
 def test_files_have_the_digests_of_their_readme():
