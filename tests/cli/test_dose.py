@@ -110,7 +110,7 @@ def test_progeny_have_to_be_stated(files):
     [
         (("--nuclide", "Lu-177", "--engine", "vsw"), "there are: gate, local, montecarlo, multi-vsv, vsv"),
         (("--nuclide", "Lu-178x", "--engine", "vsv"), "names of ICRP 107 such as Lu-178"),
-        (("--nuclide", "Sm-153", "--engine", "vsv"), "I-131, Lu-177, Y-90"),
+        (("--nuclide", "Er-169", "--engine", "vsv"), "I-131, Lu-177, "),
         (("--nuclide", "Lu-177", "--engine", "vsv", "--decays", "1e6"), "--decays does not apply"),
         (("--nuclide", "Lu-177", "--engine", "vsv", "--option", "workers"), "KEY=VALUE"),
         (("--nuclide", "Lu-177", "--engine", "vsv", "--density", "rho.mha"), "either --ct or --density"),
