@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 IN = click.Path(exists=True, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
+NO_UNCERTAINTY = "the image has none; it needs bootstraps in the protocol, and raw counts"
 
 
 class _ImageByDefault(click.Group):
@@ -210,11 +211,11 @@ def _write(given: dict[str, Any], made: Reconstruction) -> None:
         write_volume(given["reference_out"], made.grid, made.reference * factor, unit)
     if given["sigma_out"]:
         if made.uncertainty is None:
-            raise ConfigError(["--sigma-out needs a protocol with bootstraps"])
+            raise ConfigError([f"--sigma-out: {NO_UNCERTAINTY}"])
         write_volume(given["sigma_out"], made.grid, made.uncertainty.sigma * factor, unit)
     if given["noise_out"]:
         if made.counting is None:
-            raise ConfigError(["--noise-out needs a protocol with bootstraps"])
+            raise ConfigError([f"--noise-out: {NO_UNCERTAINTY}"])
         write_counting(given["noise_out"], made.counting)
 
 

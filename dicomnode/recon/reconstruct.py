@@ -63,7 +63,8 @@ class Reconstruction:
     scores : log likelihoods and residuals by name
     uncertainty : by counting noise, per voxel and per region, same unit as ``counts``; None without
         bootstraps
-    recovery : region -> coefficient, by the record's curve or by an insert; not applied to ``counts``
+    recovery : region -> coefficient, by the record's curve or by an insert; not applied to ``counts``;
+        empty for a learned image
     findings : what is doubtful
     """
 
@@ -139,6 +140,7 @@ def reconstruct(
     findings = (
         *scan.findings,
         *_about(projections, scan, image, protocol, calibration),
+        *_not_stated(projections, protocol, algorithm, regions or {}),
         *(verdict.findings(protocol.algorithm) if verdict else ()),
     )
     return Reconstruction(
@@ -153,7 +155,7 @@ def reconstruct(
         parameters={"scatter": str(scan.scatter.method), **image.parameters},
         scores=_scores(scan, image, held, verdict),
         uncertainty=_uncertainty(projections, scan, image, protocol, regions, seed),
-        recovery=_recovery(scan, image, protocol, calibration, regions or {}),
+        recovery={} if algorithm in LEARNED else _recovery(scan, image, protocol, calibration, regions or {}),
         findings=findings,
     )
 
@@ -189,7 +191,8 @@ def _image(
     if not verdict.released:
         return fallback, "bsrem", verdict
     # The noise of a learned image cannot be had by repeating it in reasonable time: OSEM's stands for it.
-    made = Image(learned.of_all, beside.repeat, learned.parameters, learned.of_kept)
+    parameters = {**learned.parameters, "uncertainty_of": "osem"}
+    made = Image(learned.of_all, beside.repeat, parameters, learned.of_kept)
     return made, protocol.algorithm, verdict
 
 
@@ -247,6 +250,26 @@ def _about(
         found.append(_warning("recon-recovery-follows-counts", "the protocol chooses its resolution by the "
                               "counts of the scan, so the record's recovery curve does not apply; recovery "
                               "is measured by a region inserted in the projections"))  # fmt: skip
+    return found
+
+
+def _not_stated(
+    projections: Projections, protocol: Protocol, algorithm: str, regions: Mapping[str, object]
+) -> list[Finding]:
+    """What was asked for and cannot be had: silence would read as none needed."""
+    found = []
+    if protocol.bootstraps and not projections.raw:
+        sentence = (
+            "the counts were scaled or corrected before they came, so they cannot be drawn anew: the image "
+            "has no uncertainty; send raw counts"
+        )
+        found.append(_warning("recon-no-uncertainty", sentence))
+    if algorithm in LEARNED and regions:
+        sentence = (
+            "the recovery of a learned image cannot be measured by repeating it: take regions from the OSEM "
+            "image beside it"
+        )
+        found.append(_warning("recon-no-recovery", sentence))
     return found
 
 

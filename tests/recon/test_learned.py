@@ -202,6 +202,20 @@ def test_a_self_supervised_image_is_released_with_its_scores_where_nothing_stand
     assert made.reference.sum() == pytest.approx(made.counts.sum(), rel=0.05)
 
 
+def test_a_released_image_does_not_borrow_the_recovery_of_osem(small, monkeypatch):
+    """It used to state OSEM's coefficient as its own (0.87 for an image that held 0.65 of OSEM's ball)."""
+    monkeypatch.setattr(
+        "dicomnode.recon.reconstruct.judge", lambda *given: replace(judge(*given), reasons=())
+    )
+    protocol = Protocol(algorithm="supervised", subsets=SUBSETS, bootstraps=2)
+    region = {"all": np.ones(small.projections.grid.shape_zyx, bool)}
+    made = reconstruct(small.projections, small.attenuation, protocol, CAMERA, regions=region)
+    assert made.algorithm == "supervised"
+    assert made.recovery == {}
+    assert made.parameters["uncertainty_of"] == "osem"
+    assert "recon-no-recovery" in {f.rule for f in made.findings}
+
+
 def test_raw_counts_are_a_condition(small):
     scaled = replace(small.projections, raw=False)
     with pytest.raises(Refused, match="only raw counts allow"):

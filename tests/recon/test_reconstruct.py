@@ -88,7 +88,10 @@ def test_scaled_counts_are_refused_where_they_would_be_thinned(hot):
     scaled = replace(hot.projections, raw=False)
     with pytest.raises(Refused, match="only raw counts allow"):
         reconstruct(scaled, hot.attenuation, Protocol(algorithm="bsrem"), CAMERA)
-    assert reconstruct(scaled, hot.attenuation, FIXED, CAMERA).uncertainty is None
+    asked = FIXED.model_copy(update={"bootstraps": 2})
+    made = reconstruct(scaled, hot.attenuation, asked, CAMERA)
+    assert made.uncertainty is None
+    assert "recon-no-uncertainty" in {f.rule for f in made.findings}
 
 
 def test_what_is_missing_is_refused(hot):
