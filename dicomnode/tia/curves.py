@@ -18,6 +18,14 @@ Array = npt.NDArray[np.float64]
 FASTEST_PER_H = log(2.0) / 0.25
 """Upper bound of a biological rate above the one below it, 1/h: half-life 15 min, which no scan schedule
 in hours can resolve."""
+FARTHEST_BACK = 1000.0
+"""A curve is not carried back from the first scan to the administration by more than this factor beyond
+physical decay (our own choice): what fell faster was not seen, only its end in the noise."""
+
+
+def fastest_per_h(first_hours: float, physical_per_h: float) -> float:
+    """The greatest effective rate that scans from ``first_hours`` on may state, 1/h."""
+    return physical_per_h + min(FASTEST_PER_H, log(FARTHEST_BACK) / max(first_hours, 1e-3))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from math import exp
 
 import numpy as np
 from scipy.optimize import least_squares, nnls
 
 from dicomnode.errors import NotConverged
-from dicomnode.tia.curves import FASTEST_PER_H, Array, Curve, Model
+from dicomnode.tia.curves import FARTHEST_BACK, FASTEST_PER_H, Array, Curve, Model
 
 AT_BOUND = 1e-6
 """A rate this close (relative to the physical one) to its bound counts as on it."""
@@ -105,7 +106,8 @@ def fit_model(
 
     Raises
     ------
-    NotConverged : fewer points than parameters, or the optimiser stopped without a minimum
+    NotConverged : fewer points than parameters, the optimiser stopped without a minimum, or its curve rises
+        before the first scan beyond ``FARTHEST_BACK``
     """
     n, k = len(hours), model.n_parameters
     if n < k:
@@ -138,6 +140,14 @@ def fit_model(
     )
     if not result.success:
         raise NotConverged(f"{model.name} did not converge: {result.message}", detail=result.x)
+    unseen = model.curve(result.x * scale, physical_per_h, uptake_per_h).at(np.linspace(0.0, hours[0], 33))
+    times = float(np.max(unseen)) / float(np.max(activity))
+    if times > FARTHEST_BACK * exp(physical_per_h * hours[0]):
+        raise NotConverged(
+            f"{model.name} did not converge: before the first scan its curve is {times:.0e} times as high as "
+            "anything that was measured",
+            detail=result.x,
+        )
     return _described(model, result.x * scale, hours, activity, sigma, physical_per_h, uptake_per_h)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import log
+from math import exp, log
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from dicomnode.model import (
     TiaFit,
     TiaMap,
 )
+from dicomnode.tia.curves import fastest_per_h
 from dicomnode.tia.estimate import Estimate, budget, region_tia
 from dicomnode.tia.measure import FIELD_OF_VIEW, REMAINDER, Measured, Partition, counted, measured, partition
 from dicomnode.tia.select import Rising, fitted, rise
@@ -191,9 +192,9 @@ class _Job:
             )
         if len(curve.hours) == 1:
             self.say(one_scan(float(curve.hours[0]), self.settings))
-        unknown = self.settings.uncertainty.physical_relative
+        unknown, first_h = self.settings.uncertainty.physical_relative, float(curve.hours[0])
         if self.settings.start != "fit":
-            ratio = start_ratio(self.settings.start, float(curve.hours[0]), self.physical_per_h)
+            ratio = start_ratio(self.settings.start, first_h, self.physical_per_h)
             return trapezoid(curve, self.physical_per_h, ratio, unknown)
         if not curve.activity_mbq[0] > 0:
             self.say(no_start(curve))
@@ -205,6 +206,9 @@ class _Job:
             return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         names = sorted(n for n in fit.parameters if n.startswith("a"))
         ratio = sum(fit.parameters[n] for n in names) / float(curve.activity_mbq[0])
+        if ratio > exp(fastest_per_h(first_h, self.physical_per_h) * first_h):
+            self.say(no_start(curve))
+            ratio = 0.0
         return trapezoid(curve, self.physical_per_h, max(ratio, 0.0), unknown)
 
     def fit(self, curve: Measured) -> Estimate:
@@ -228,10 +232,10 @@ class _Job:
     def _amount_from_one(self, curve: Measured, estimate: Estimate) -> Estimate:
         """Hybrid: voxels share the region's integral as they share its activity at one time point."""
         amount = float(curve.activity_mbq[self.index])
-        if not amount > 0:
+        if not amount > float(curve.counts_mbq[self.index]):
             raise NotConverged(
-                f"{curve.name} holds no activity at {curve.hours[self.index]:g} h, so the hybrid method "
-                "cannot scale its voxels; choose another time_point_hours"
+                f"{curve.name} holds no activity at {curve.hours[self.index]:g} h beyond its counting noise, "
+                "so the hybrid method cannot scale its voxels; choose another time_point_hours"
             )
         weight = np.zeros(len(curve.hours))
         weight[self.index] = estimate.tia_mbq_h / amount

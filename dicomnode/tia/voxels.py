@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.model import Finding, Grid, RegisteredTimePoint, Severity, TiaMap
-from dicomnode.tia.curves import FASTEST_PER_H, Array
+from dicomnode.tia.curves import Array, fastest_per_h
 from dicomnode.tia.measure import Partition, counts_per_mbq
 from dicomnode.tia.settings import UncertaintySettings
 
@@ -105,21 +105,23 @@ def fit_voxels(hours: Array, activity: Array, sigma: Array, physical_per_h: floa
     """Weighted least squares of a exp(-lambda t) in the linear domain, lambda >= physical, for each column.
 
     For a given lambda the best a is linear, so one search over ln lambda (golden section, around the
-    log-linear start) finds the minimum. Columns with fewer than two positive values or a straight line
-    through ln A that does not fall are not fitted.
+    log-linear start) finds the minimum. Columns with fewer than two positive values, or a straight line
+    through ln A that does not fall or falls faster than ``fastest_per_h``, are not fitted.
 
     Parameters
     ----------
     hours : (n,); activity, sigma : (n, voxels), any one unit
     """
     rate, fitted = _log_linear_rates(hours, activity, sigma)
+    fastest = fastest_per_h(float(hours[0]), physical_per_h)
+    fitted &= rate < fastest
     a, w, t = activity[:, fitted], 1.0 / sigma[:, fitted] ** 2, hours[:, None]
 
     def score(log_rate: Array) -> Array:
         e = np.exp(-t * np.exp(log_rate))
         return np.asarray(np.maximum((w * a * e).sum(0), 0.0) ** 2 / (w * e * e).sum(0))
 
-    log_rate = _golden_maximum(score, rate[fitted], physical_per_h)
+    log_rate = _golden_maximum(score, rate[fitted], physical_per_h, fastest)
     lowest = np.full_like(log_rate, np.log(physical_per_h))
     bound = score(lowest) >= score(log_rate)
     lam = np.exp(np.where(bound, lowest, log_rate))
@@ -143,10 +145,13 @@ def _log_linear_rates(hours: Array, activity: Array, sigma: Array) -> tuple[Arra
     return rate, (positive.sum(0) >= 2) & (rate > 0)
 
 
-def _golden_maximum(score: Callable[[Array], Array], rate: Array, physical_per_h: float) -> Array:
-    """ln lambda of the greatest score, to 1e-6, within a factor of six of the start, above physical decay."""
-    low = np.log(np.clip(rate / 6.0, physical_per_h, FASTEST_PER_H))
-    high = np.log(np.clip(rate * 6.0, physical_per_h * 1.5, FASTEST_PER_H * 6.0))
+def _golden_maximum(
+    score: Callable[[Array], Array], rate: Array, physical_per_h: float, fastest: float
+) -> Array:
+    """ln lambda of the greatest score, to 1e-6, within a factor of six of the start, between physical decay
+    and the fastest rate."""
+    low = np.log(np.clip(rate / 6.0, physical_per_h, fastest))
+    high = np.log(np.clip(rate * 6.0, min(physical_per_h * 1.5, fastest), fastest))
     inner, outer = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     at_inner, at_outer = score(inner), score(outer)
     for _ in range(32):

@@ -40,8 +40,8 @@ def no_activity(curve: Measured) -> Finding:
 
 def no_start(curve: Measured) -> Finding:
     sentence = (
-        f"{curve.name}: no activity at the first scan to scale the fitted start by; activity at "
-        "administration is taken as zero"
+        f"{curve.name}: the first scan shows no activity to scale a fitted start by, or the curve falls too "
+        "fast to be carried back to it; activity at administration is taken as zero"
     )
     return Finding("tia-no-start", Severity.NOTE, sentence, subject=curve.name)
 

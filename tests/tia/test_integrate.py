@@ -8,7 +8,7 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicomnode.errors import Inconsistent, NotConverged
@@ -247,12 +247,18 @@ def test_a_clinical_grid_is_integrated_in_seconds(lu177, make_points, method, mo
 
 @settings(max_examples=50, deadline=None)
 @given(
-    activity=st.lists(st.floats(-100, 1e6), min_size=1, max_size=7),
+    # below 1 kBq in the field of view there is nothing to be seen
+    activity=st.lists(
+        st.one_of(st.just(0.0), st.floats(1e-3, 1e6), st.floats(-100, -1e-3)), min_size=1, max_size=7
+    ),
     gap=st.floats(1.0, 60.0),
     method=st.sampled_from([*METHODS, "tri-exponential"]),
     start=st.sampled_from(["zero", "physical-back-decay", "fit"]),
     uptake=st.sampled_from([None, 2.0]),
 )
+@example(activity=[1.5, 1.2e-38], gap=57.0, method="voxel-mono-exponential", start="zero", uptake=None)
+@example(activity=[1.0, 1.2e-38], gap=32.0, method="trapezoid", start="fit", uptake=None)
+@example(activity=[1.0, 1.2e-38], gap=6.0, method="voxel-mono-exponential", start="zero", uptake=None)
 def test_any_curve_gives_a_finite_answer_or_a_reason(
     lu177, make_points, activity, gap, method, start, uptake
 ):
