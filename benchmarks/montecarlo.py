@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--nuclide", default="Lu-177")
     parser.add_argument("--block", type=int, default=8, help="shared_block_voxels of a second measurement")
     parser.add_argument("--noisy", action="store_true", help="activity and density as in a patient")
-    parser.add_argument("--gate-python", default="", help="the Python that has opengate, an absolute path")
+    parser.add_argument("--gate-python", default="", help="the Python that has opengate")
     given = parser.parse_args()
     problem = patient(given.edge, given.nuclide, given.noisy)
     mine = ours(problem, given.decays, analogue=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from egsnrc import NUCLIDES, REFERENCE, bare, joined, shells
+from egsnrc import NUCLIDES, REFERENCE, bare, has_component, joined, shells
 from page import Table, with_sigma
 
 from dicomnode.physics.kernels import RadialKernel
@@ -21,7 +21,7 @@ def shells_against_egsnrc() -> Table:
     for name in NUCLIDES:
         for which in ("electron", "photon"):
             kernel: RadialKernel | None = getattr(water_kernel(name), which)
-            if shells(name, which) is not None and kernel is not None:
+            if has_component(name, which) and kernel is not None:
                 rows.append((name, which, *_shells(name, which, kernel)))
     head = ("nuclide", "component", "largest difference of the running sum", "radii of 50, 90, 95 %, mm",
             "EGSnrc", "shells within 1 % + 2 sigma", "largest difference of the others")  # fmt: skip
@@ -33,7 +33,7 @@ def shells_against_egsnrc() -> Table:
 
 
 def _shells(name: str, which: str, kernel: RadialKernel) -> tuple[str, ...]:
-    edges, energy, sigma = shells(name, which)  # type: ignore[misc]
+    edges, energy, sigma = shells(name, which)
     inside = edges[1:] <= UNBOUNDED_MM
     most = np.abs(kernel.within(edges[1:]) - np.cumsum(energy))[inside].max() / energy.sum()
     running = np.cumsum(energy) / kernel.total_mev
@@ -61,15 +61,15 @@ def s_values() -> Table:
         if name is None or "softtissue" in file.stem:
             continue
         data = np.load(file)
-        spacing = tuple(float(edge) for edge in data["voxel_mm"])
-        made = voxel_kernel(water_kernel(name), spacing, (3, 3, 3))  # type: ignore[arg-type]
+        x, y, z = (float(edge) for edge in data["voxel_mm"])
+        made = voxel_kernel(water_kernel(name), (x, y, z), (3, 3, 3))
         total = made.mgy_per_mbq_s(made.total_mev).transpose(2, 1, 0)
         ratio, sigma = (
             total / data["S_total"][:3, :3, :3],
             (data["S_total_sigma"] / data["S_total"])[:3, :3, :3],
         )
         cells = [with_sigma(ratio[o], ratio[o] * sigma[o]) for o in OFFSETS]
-        rows.append((name, " x ".join(f"{edge:g}" for edge in spacing), *cells))
+        rows.append((name, " x ".join(f"{edge:g}" for edge in (x, y, z)), *cells))
     head = ("nuclide", "voxel, mm", *(f"({', '.join(map(str, o))})" for o in OFFSETS))
     return Table("Voxel S-values from the bundled kernels over EGSnrc, by offset (x, y, z)", head, rows,
                  "Sigma of EGSnrc alone.")  # fmt: skip

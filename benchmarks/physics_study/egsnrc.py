@@ -45,11 +45,14 @@ def bare(name: str) -> str:
     return name.replace("-", "")
 
 
-def shells(name: str, which: str) -> tuple[Array, Array, Array] | None:
+def has_component(name: str, which: str) -> bool:
+    """Whether the reference has the point kernel of this component."""
+    return f"r_edges_mm_{which}" in np.load(REFERENCE / f"dpk_water_{bare(name)}.npz")
+
+
+def shells(name: str, which: str) -> tuple[Array, Array, Array]:
     """(edges in mm, MeV per decay by shell, sigma) of a point source in water, at nominal energy."""
     data = np.load(REFERENCE / f"dpk_water_{bare(name)}.npz")
-    if f"r_edges_mm_{which}" not in data:
-        return None
     info = dict(zip(data["info_fields"].tolist(), data[f"info_{which}"].tolist(), strict=True))
     scale = info["MeV_per_decay_nominal"] / info["MeV_per_decay_sampled"]
     energy, sigma = data[f"E_MeV_per_decay_{which}"] * scale, data[f"E_sigma_{which}"] * scale

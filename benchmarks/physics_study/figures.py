@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from egsnrc import NUCLIDES, joined, ours_gy, shells
+from egsnrc import NUCLIDES, has_component, joined, ours_gy, shells
 from engines import engine_gy
 from page import DOCS, Table
 from phantom import DECAYS
@@ -24,12 +24,12 @@ SHOWN = (
 
 def draw_water() -> None:
     """r2-weighted kernels in water (lines ours, points EGSnrc), and the ratios."""
-    panels = [(n, c) for c in ("electron", "photon") for n in NUCLIDES if shells(n, c) is not None]
+    panels = [(n, c) for c in ("electron", "photon") for n in NUCLIDES if has_component(n, c)]
     figure, axes = plt.subplots(
         2, len(panels), figsize=(3.2 * len(panels), 5), sharex="col", layout="constrained"
     )
     for (above, below), (name, which) in zip(axes.T, panels, strict=True):
-        rows = joined(*shells(name, which))  # type: ignore[misc]
+        rows = joined(*shells(name, which))
         rows = rows[rows[:, 1] <= (300 if which == "photon" else 30)]
         ours = getattr(water_kernel(name), which)
         width = rows[:, 1] - rows[:, 0]

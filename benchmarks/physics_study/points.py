@@ -73,7 +73,7 @@ def summed(values: Array, edges: Array, bounds: Array, power: int = 1) -> Array:
 
 def against_egsnrc(name: str) -> Table:
     """Ten shells up to the radius of 99 % of the energy, and the largest difference of the running sum."""
-    edges, energy, sigma = shells(name, "electron")  # type: ignore[misc]
+    edges, energy, sigma = shells(name, "electron")
     found, spread = electron_shells(electron_component(members(nuclide(name)), 0.01), edges, HISTORIES[name])
     running = np.cumsum(energy) / energy.sum()
     last = edges[1:][np.searchsorted(running, 0.99)]
@@ -118,7 +118,7 @@ def fast_betas() -> Component:
 
 def tail() -> Table:
     """Ratios to EGSnrc beyond 0.6 mm with the transport varied."""
-    edges, energy, sigma = shells("Lu-177", "electron")  # type: ignore[misc]
+    edges, energy, sigma = shells("Lu-177", "electron")
     component, bounds, rows = fast_betas(), np.array(TAIL_MM), []
     for label, cuts, factor in (
         ("default", DEFAULT, 1.0),

@@ -271,7 +271,8 @@ def _dead_time_us(given: dict[str, Any]) -> float | None:
     from dicomnode.recon.calibrate import activity_at, dead_time_us
 
     if given["dead_time"] is None:
-        return given["dead_time_us"]  # type: ignore[no-any-return]
+        stated: float | None = given["dead_time_us"]
+        return stated
     if given["dead_time_us"] is not None:
         raise ConfigError(["give --dead-time or --dead-time-us, not both"])
     folder = given["dead_time"].parent

@@ -107,6 +107,8 @@ def find(python: str = "", data: str = "") -> Installation:
     EngineUnavailable : no such Python, no opengate in it, or no data folder
     """
     python = python or sys.executable
+    if os.sep in python:  # jobs run in folders of their own; a link into an environment stays a link
+        python = os.path.abspath(python)
     try:
         command = [python, *ISOLATED, str(JOB), "--where"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -85,8 +85,7 @@ class ReceiptLedger:
         if arrival.kept.data_set_sha256 in states:
             disposition = Disposition.DUPLICATE
             connection.execute(_file_is_back(arrival))
-            if states[arrival.kept.data_set_sha256] == "QUARANTINED":
-                connection.execute(_to_be_read_again(arrival))
+            connection.execute(_to_be_read_again(arrival))
         else:
             # A quarantined object was never used: what its sender corrected does not contradict it.
             contradicts = any(state != "QUARANTINED" for state in states.values())
@@ -145,27 +144,20 @@ class ReceiptLedger:
 
 def _file_is_back(arrival: Arrival) -> Update:
     """Retention had removed the file; the store has just taken it in again."""
-    return (
-        update(Instance)
-        .where(
-            Instance.sop_instance_uid == arrival.sop_instance_uid,
-            Instance.sha256 == arrival.kept.data_set_sha256,
-            Instance.purged_at.is_not(None),
-        )
-        .values(purged_at=None, file_sha256=arrival.kept.file_sha256)
-    )
+    back = _of_same_bytes(arrival).where(Instance.purged_at.is_not(None))
+    return back.values(purged_at=None, file_sha256=arrival.kept.file_sha256)
 
 
 def _to_be_read_again(arrival: Arrival) -> Update:
     """What put it into quarantine may have been ours: a worker that was killed, a version that is mended."""
-    return (
-        update(Instance)
-        .where(
-            Instance.sop_instance_uid == arrival.sop_instance_uid,
-            Instance.sha256 == arrival.kept.data_set_sha256,
-            Instance.state == "QUARANTINED",
-        )
-        .values(state="RECEIVED", reason="")
+    quarantined = _of_same_bytes(arrival).where(Instance.state == "QUARANTINED")
+    return quarantined.values(state="RECEIVED", reason="")
+
+
+def _of_same_bytes(arrival: Arrival) -> Update:
+    return update(Instance).where(
+        Instance.sop_instance_uid == arrival.sop_instance_uid,
+        Instance.sha256 == arrival.kept.data_set_sha256,
     )
 
 

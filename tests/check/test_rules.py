@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import exp
@@ -17,6 +18,7 @@ from dicomnode.model import (
     ActivityMap,
     Administration,
     Cycle,
+    Finding,
     Grid,
     OrganDose,
     RegionTia,
@@ -67,8 +69,8 @@ def volume(**facts: object) -> EmissionVolume:
     return replace(base, **facts)  # type: ignore[arg-type]
 
 
-def held(found: object) -> list[str]:
-    return [f.rule for f in found if f.severity is Severity.HOLD]  # type: ignore[attr-defined]
+def held(found: Iterable[Finding]) -> list[str]:
+    return [f.rule for f in found if f.severity is Severity.HOLD]
 
 
 def test_nobody_told_the_administration() -> None:

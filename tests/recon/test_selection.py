@@ -69,8 +69,8 @@ def test_more_counts_are_worth_more_passes_and_a_weaker_prior(scans: list[Scan])
             stopped(one, Protocol(stop="held-out", subsets=2, iterations=30), kept, held).parameters
         )
         weights.append(penalised(one, Protocol(algorithm="bsrem", subsets=4), "bsrem", kept, held).parameters)
-    assert 30 > passes[1]["iterations"] >= 1.5 * passes[0]["iterations"]  # type: ignore[operator]
-    assert weights[1]["prior_weight"] <= 0.5 * weights[0]["prior_weight"]  # type: ignore[operator]
+    assert 30 > float(passes[1]["iterations"]) >= 1.5 * float(passes[0]["iterations"])
+    assert float(weights[1]["prior_weight"]) <= 0.5 * float(weights[0]["prior_weight"])
 
 
 @pytest.mark.long
