@@ -18,8 +18,9 @@ from dicomnode.audit import codes, events, trail
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.model import Finding, Severity
-from dicomnode.node.cycles import change, finding_row, look_at
 from dicomnode.node.lifecycle import Happening, State
+from dicomnode.node.plans import look_at
+from dicomnode.node.states import change, finding_row
 
 
 def newest(session: Session) -> int:

@@ -8,38 +8,30 @@ transaction, the caller's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dicomnode.archive import outbox
 from dicomnode.archive.records import (
     CycleRow,
     FindingRow,
-    Instance,
-    Revision,
     Series,
     TimePointRow,
 )
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
-from dicomnode.check import rules
 from dicomnode.config import Config
-from dicomnode.cycle.administration import Reconciled, from_objects, reconcile
-from dicomnode.cycle.gather import CyclePlan, Gathering, TimePointPlan, gather
+from dicomnode.cycle.gather import CyclePlan, Gathering
 from dicomnode.cycle.readiness import readiness
-from dicomnode.model import Administration, Finding, Severity
+from dicomnode.model import Finding, Severity
 from dicomnode.model.series import Role, SeriesSummary
 from dicomnode.node import administrations
-from dicomnode.node.identity import new_cycle_id, revision_id
-from dicomnode.node.intake import summaries
-from dicomnode.node.job import AdministrationJob, Job, SeriesFiles, TimePointJob
-from dicomnode.node.lifecycle import Happening, Instruction, State, advance
-
-NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
+from dicomnode.node.identity import new_cycle_id
+from dicomnode.node.lifecycle import Happening, State
+from dicomnode.node.plans import doubts_of, gathered, job_of
+from dicomnode.node.states import about, change, current_revision, finding_row
 
 EMPTIED = Finding(
     "cycle-without-images",
@@ -61,13 +53,13 @@ def review(
 
     ``open_since``, ``known_until``: the span in which silence says something, see ``readiness``.
     """
-    series, known, gathering = _gathered(session, patient_id, config)
+    series, known, gathering = gathered(session, patient_id, config)
     again: list[datetime] = []
     taken: set[str] = set()
     for plan in gathering.cycles:
         row = _row_of(session, plan, taken, config.node.name, now)
         taken.add(row.id)
-        doubts = _doubts(session, plan, known, config)
+        doubts = doubts_of(session, plan, known, config)
         look = _bring_up_to_date(session, row, plan, doubts, config, now, open_since, known_until)
         if look is not None:
             again.append(look)
@@ -75,24 +67,6 @@ def review(
         _stop_empty(session, row, config, now)
     _mark_series(session, series, gathering, config.node.name)
     return min(again, default=None)
-
-
-def _gathered(
-    session: Session, patient_id: str, config: Config
-) -> tuple[list[SeriesSummary], Reconciled, Gathering]:
-    """Everything the archive holds of a patient, grouped afresh."""
-    series = summaries(session, patient_id)
-    known = reconcile(
-        administrations.told(session, patient_id, config, reports=False),
-        administrations.told(session, patient_id, config, reports=True),
-        from_objects(series),
-        config.cycle,
-    )
-    return (
-        series,
-        known,
-        gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
-    )
 
 
 def _row_of(session: Session, plan: CyclePlan, taken: set[str], here: str, now: datetime) -> CycleRow:
@@ -151,33 +125,6 @@ def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) 
         revision.state = "HELD"
 
 
-def _doubts(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
-    """Findings that need no pixels, each once."""
-    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan)]
-    return tuple(dict.fromkeys(found))
-
-
-def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:
-    yield from rules.administration_is_known(plan.administration)
-    for point in plan.time_points:
-        yield from rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.series_uid)
-    uids = [uid for s in plan.series() for uid in s.instances]
-    for start in range(0, len(uids), 500):
-        for uid in session.scalars(
-            select(Instance.sop_instance_uid).where(
-                Instance.sop_instance_uid.in_(uids[start : start + 500]), Instance.state == "CONFLICT"
-            )
-        ):
-            yield rules.conflicting_instance(uid)
-
-
-def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:
-    """What is doubtful in what is known of a cycle's administration, or in what its own series say of it."""
-    mine = {s.series_uid for s in plan.series()}
-    for administration, found in known.doubts.items():
-        yield from (f for f in found if administration == plan.administration or f.subject in mine)
-
-
 def _bring_up_to_date(
     session: Session,
     row: CycleRow,
@@ -219,43 +166,6 @@ def _bring_up_to_date(
     return ready.look_again_at
 
 
-def about(row: CycleRow, revision_id: str = "") -> About:
-    """A cycle (and one of its revisions) as the audit trail names it."""
-    return About(patient_id=row.patient_id, cycle_id=row.id, revision_id=revision_id)
-
-
-def change(
-    session: Session, row: CycleRow, happening: Happening, reasons: Sequence[str], here: str, now: datetime
-) -> tuple[Instruction, ...]:
-    """Take one step of the table, with its audit event; what must not leave any more stays here.
-
-    Returns the table's instructions.
-    """
-    before = State(row.state)
-    after, instructions = advance(before, happening)
-    reasons = list(dict.fromkeys(reasons))
-    row.reasons = json.dumps(reasons)
-    if Instruction.WITHDRAW_DELIVERIES in instructions:
-        _withdraw(session, row, reasons[0] if reasons else "its inputs changed", now)
-    if after is not before:
-        row.state, row.state_since = after, now
-        moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
-        trail.append(session, moved)
-    return instructions
-
-
-def _withdraw(session: Session, row: CycleRow, because: str, now: datetime) -> None:
-    """Stop every revision of the cycle that still has something to send."""
-    for revision in session.scalars(
-        select(Revision).where(
-            Revision.cycle_id == row.id, Revision.released_at.is_not(None), Revision.state != "SUPERSEDED"
-        )
-    ):
-        if revision.state == "RELEASED" or outbox.is_waiting(session, revision.id):
-            outbox.withdraw(session, revision.id, because, now)
-            revision.state = "HELD"
-
-
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:
     wanted = {p.emission.series_uid: (i, p) for i, p in enumerate(plan.time_points, start=1)}
     existing = {
@@ -294,24 +204,6 @@ def _write_findings(session: Session, row: CycleRow, findings: Sequence[Finding]
     session.add_all(finding_row(f, row.id, "", now) for f in findings)
 
 
-def finding_row(finding: Finding, cycle_id: str, revision: str, now: datetime) -> FindingRow:
-    """A finding as a row."""
-    return FindingRow(
-        cycle_id=cycle_id,
-        revision_id=revision,
-        series_instance_uid="",
-        rule=finding.rule,
-        severity=finding.severity.value,
-        sentence=finding.sentence,
-        measured=finding.measured,
-        limit=finding.limit,
-        unit=finding.unit,
-        subject=finding.subject,
-        source=finding.source,
-        found_at=now,
-    )
-
-
 def _mark_series(session: Session, series: Sequence[SeriesSummary], found: Gathering, here: str) -> None:
     """Say of each series whether it is used, and if not, why."""
     used = {s.series_uid for plan in found.cycles for s in plan.series()}
@@ -335,63 +227,3 @@ def _mark_series(session: Session, series: Sequence[SeriesSummary], found: Gathe
             trail.append(session, events.series_used(here, which, role=row.role))
         else:
             trail.append(session, events.series_unused(here, which, reason_code=code, reason=reason))
-
-
-def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
-    """The job that would compute this plan now."""
-    administration = plan.administration or NOT_YET_KNOWN
-    points = tuple(_point_job(i, p) for i, p in enumerate(plan.time_points, start=1))
-    job = Job(
-        cycle_id=row.id,
-        revision_id="",
-        number=number,
-        created_at=now,
-        time_points=points,
-        administration=AdministrationJob.of(administration),
-        accepted=tuple((rule, subject) for rule, subject in json.loads(row.accepted)),
-    )
-    return job.model_copy(update={"revision_id": revision_id(row.id, number, job.inputs_digest())})
-
-
-def _point_job(number: int, point: TimePointPlan) -> TimePointJob:
-    def files(series: SeriesSummary) -> SeriesFiles:
-        return SeriesFiles(uid=series.series_uid, instances=dict(sorted(series.instances.items())))
-
-    return TimePointJob(
-        label=f"T{number}",
-        emission=files(point.emission),
-        emission_frame=point.emission.frame_of_reference_uid,
-        ct=files(point.ct) if point.ct else None,
-        ct_frame=point.ct.frame_of_reference_uid if point.ct else "",
-        structures=tuple(files(s) for s in point.structures),
-        uncertainty=files(point.uncertainty) if point.uncertainty else None,
-    )
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the archive holds of a cycle just now: its plan, what is doubtful in it, and all of the
-    patient's administrations."""
-
-    plan: CyclePlan
-    doubts: tuple[Finding, ...]
-    administrations: tuple[Administration, ...]
-
-
-def look_at(session: Session, row: CycleRow, config: Config) -> Look | None:
-    """The plan behind a row, made afresh from the archive; None where its series are gone."""
-    mine = set(
-        session.scalars(select(TimePointRow.emission_series_uid).where(TimePointRow.cycle_id == row.id))
-    )
-    _, known, gathering = _gathered(session, row.patient_id, config)
-    for plan in gathering.cycles:
-        if mine & {t.emission.series_uid for t in plan.time_points}:
-            return Look(plan, _doubts(session, plan, known, config), known.administrations)
-    return None
-
-
-def current_revision(session: Session, cycle_id: str) -> Revision | None:
-    """The latest revision of a cycle."""
-    return session.scalars(
-        select(Revision).where(Revision.cycle_id == cycle_id).order_by(Revision.number.desc())
-    ).first()

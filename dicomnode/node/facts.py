@@ -20,8 +20,8 @@ from dicomnode.archive.records import (
 )
 from dicomnode.errors import Refused
 from dicomnode.node.administrations import PERSON
-from dicomnode.node.cycles import current_revision
 from dicomnode.node.house import House
+from dicomnode.node.states import current_revision
 
 
 def find_cycle(session: Session, cycle_id: str) -> CycleRow:

@@ -13,10 +13,10 @@ from dicomnode.audit import events, trail
 from dicomnode.errors import Refused
 from dicomnode.model import Administration
 from dicomnode.node import administrations, revisions
-from dicomnode.node.cycles import about, current_revision
 from dicomnode.node.facts import find_cycle
 from dicomnode.node.house import House
 from dicomnode.node.lifecycle import NoSuchStep
+from dicomnode.node.states import about, current_revision
 from dicomnode.physics.nuclides import nuclide as known_nuclide
 
 

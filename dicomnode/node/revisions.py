@@ -31,10 +31,11 @@ from dicomnode.audit.about import About
 from dicomnode.config import Config
 from dicomnode.delivery.settings import expanded, roles_for
 from dicomnode.model import Finding, Severity
-from dicomnode.node.cycles import about, change, current_revision, finding_row, job_of, look_at
 from dicomnode.node.earlier import course_before, superseded
 from dicomnode.node.job import Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
+from dicomnode.node.plans import job_of, look_at
+from dicomnode.node.states import about, change, current_revision, finding_row
 
 STOPPED = ("HELD", "SUPERSEDED")
 MOST_ATTEMPTS = 2

@@ -22,11 +22,12 @@ from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
 from dicomnode.node import administrations, conflicts, intake, revisions
-from dicomnode.node.cycles import change, review
+from dicomnode.node.cycles import review
 from dicomnode.node.house import House
 from dicomnode.node.housekeeping import Housekeeping
 from dicomnode.node.job import Job
 from dicomnode.node.lifecycle import Happening, State
+from dicomnode.node.states import change
 from dicomnode.node.workers import Batch, Ended, Workers
 
 log = logging.getLogger(__name__)

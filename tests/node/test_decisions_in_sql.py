@@ -15,7 +15,7 @@ from sqlalchemy import select
 from dicomnode.archive import outbox
 from dicomnode.archive.records import CycleRow, Delivery, Instance, Result, Revision
 from dicomnode.config import load
-from dicomnode.node import cycles, intake, persons
+from dicomnode.node import intake, persons, states
 from dicomnode.node.dispatch import Outbox
 from dicomnode.node.house import House, open_house
 from dicomnode.node.housekeeping import Housekeeping
@@ -83,7 +83,7 @@ def _take(house: House, happening: Happening) -> None:
     with house.database.write() as session:
         row = session.get(CycleRow, "c1")
         assert row is not None
-        cycles.change(session, row, happening, [], "here", NOW)
+        states.change(session, row, happening, [], "here", NOW)
 
 
 def _sent(house: House) -> list[str]:
