@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from dicomnode.archive.records import Delivery, Result
 
 QUEUED, SENDING, PARKED = "QUEUED", "SENDING", "PARKED"
+GIVEN_UP = "GIVEN_UP"
 SENT, SENT_WITH_WARNING, COMMITTED = "SENT", "SENT_WITH_WARNING", "COMMITTED"
 TAKEN_BY_PEER = (SENT, SENT_WITH_WARNING, COMMITTED)
 
@@ -299,6 +300,30 @@ def withdraw(session: Session, revision_id: str, because: str, now: datetime) ->
     return _move(session, chosen, PARKED, now, because)
 
 
+def park_for_others(session: Session, known: Collection[str], because: str, now: datetime) -> list[Change]:
+    """Park what waits for peers other than ``known``."""
+    chosen = and_(Delivery.peer.not_in(known), Delivery.state.in_((QUEUED, SENDING)))
+    return _move(session, chosen, PARKED, now, because)
+
+
+def give_up(session: Session, delivery_ids: Collection[int], because: str, now: datetime) -> list[Change]:
+    """Parked objects that a person lets go, and what waits behind one of them: this peer gets none of it."""
+    chosen = and_(Delivery.id.in_(delivery_ids), Delivery.state == PARKED)
+    before = aliased(Delivery)
+    behind = and_(
+        Delivery.state == QUEUED,
+        select(before.id)
+        .where(
+            before.revision_id == Delivery.revision_id,
+            before.peer == Delivery.peer,
+            before.position == Delivery.position - 1,
+            before.state == GIVEN_UP,
+        )
+        .exists(),
+    )
+    return _move(session, chosen, GIVEN_UP, now, because) + _move(session, behind, GIVEN_UP, now, because)
+
+
 def _move(session: Session, which: ColumnElement[bool], state: str, now: datetime, why: str) -> list[Change]:
     """Set the rows in ``which`` to ``state``; what is queued again is to be committed again."""
     changes = []
@@ -352,11 +377,15 @@ def is_waiting(session: Session, revision_id: str) -> bool:
 
 
 def is_delivered(session: Session, revision_id: str, peers_with_commitment: Collection[str] = ()) -> bool:
-    """True where a revision has deliveries and every one was taken (and committed, where that is asked)."""
+    """True where a revision has deliveries and every one was taken (and committed, where that is asked).
+
+    What a person gave up is not waited for, unless nothing else is left.
+    """
     rows = session.execute(
         select(Delivery.peer, Delivery.state).where(Delivery.revision_id == revision_id)
     ).all()
-    return bool(rows) and all(
+    left = [(peer, state) for peer, state in rows if state != GIVEN_UP]
+    return bool(left) and all(
         state == COMMITTED if peer in peers_with_commitment else state in TAKEN_BY_PEER
-        for peer, state in rows
+        for peer, state in left
     )

@@ -86,7 +86,8 @@ class Instance(Base):
     association: Mapped[str] = mapped_column(String(36), default="")
     received_at: Mapped[datetime] = mapped_column(index=True)
     state: Mapped[str] = mapped_column(String(12))
-    """RECEIVED -> INDEXED | QUARANTINED (cannot be parsed or contradicts its command) | CONFLICT."""
+    """RECEIVED -> INDEXED | QUARANTINED (cannot be parsed or contradicts its command) -> DISMISSED
+    (a person has seen to it) | CONFLICT."""
     reason: Mapped[str] = mapped_column(default="")
     series_instance_uid: Mapped[str] = mapped_column(String(64), default="")
     header: Mapped[str] = mapped_column(default="{}")
@@ -254,6 +255,8 @@ class OrganDoseRow(Base):
     tia_method: Mapped[str] = mapped_column(default="")
     bed_gy: Mapped[float | None]
     eqd2_gy: Mapped[float | None]
+    alpha_gy: Mapped[float | None]
+    """Part of ``mean_gy`` that alpha particles gave, unweighted; NULL for nuclides without them."""
 
 
 class FindingRow(Base):
@@ -289,7 +292,8 @@ class Delivery(Base):
     position: Mapped[int] = mapped_column(default=0)
     """Order within the revision: a plan leaves before the dose that refers to it."""
     state: Mapped[str] = mapped_column(String(20), index=True)
-    """QUEUED, SENDING, SENT, SENT_WITH_WARNING, COMMITTED, PARKED (given up; a person decides)."""
+    """QUEUED, SENDING, SENT, SENT_WITH_WARNING, COMMITTED, PARKED (no more tries; a person
+    decides), GIVEN_UP (by a person)."""
     attempts: Mapped[int] = mapped_column(default=0)
     last_status: Mapped[str] = mapped_column(default="")
     last_comment: Mapped[str] = mapped_column(default="")

@@ -101,6 +101,14 @@ def instance_received(
     )  # fmt: skip
 
 
+def quarantine_decided(person: str, about: About, *, decision: str, because: str) -> Event:
+    """A person looked at an instance in quarantine: it is read again, or needs no more attention."""
+    return made(
+        "quarantine-decided", codes.INSTANCES_ACCESSED, "U", (by_person(person),), about,
+        actor=person, sentence=f"{decision}: {because}", detail={"decision": decision, "because": because},
+    )  # fmt: skip
+
+
 def instance_quarantined(here: str, about: About, *, reason: str) -> Event:
     """An instance is kept but will not be used."""
     return made(
@@ -183,6 +191,14 @@ def sent_again(person: str, about: About, *, peer: str, because: str = "") -> Ev
     return _cycle(
         "cycle-sent", "Cycle sent", by_person(person), about,
         sentence=because, peer=peer, detail={"because": because},
+    )  # fmt: skip
+
+
+def given_up(person: str, about: About, *, peer: str, because: str, objects: int) -> Event:
+    """A person let objects go that a peer would not take."""
+    return _cycle(
+        "cycle-given-up", "Delivery given up", by_person(person), about,
+        sentence=because, peer=peer, detail={"because": because, "objects": objects},
     )  # fmt: skip
 
 

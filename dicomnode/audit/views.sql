@@ -12,7 +12,7 @@ UNION ALL
 SELECT 'instance', sop_instance_uid, '', '', '', '',
        state, state, reason, 1, received_at
   FROM instances
- WHERE state IN ('QUARANTINED', 'CONFLICT');
+ WHERE state IN ('QUARANTINED', 'DISMISSED', 'CONFLICT');
 
 -- 2 Which cycles are not finished, what they wait for, and since when.
 CREATE VIEW v_unfinished_cycles AS
@@ -22,7 +22,7 @@ SELECT c.id AS cycle_id, c.patient_id, c.nuclide, c.state, c.state_since,
        (SELECT COUNT(*) FROM time_points t WHERE t.cycle_id = c.id) AS time_points,
        (SELECT MAX(t.acquired_at) FROM time_points t WHERE t.cycle_id = c.id) AS last_acquired_at
   FROM cycles c
- WHERE c.state NOT IN ('DELIVERED', 'SUPERSEDED');
+ WHERE c.state NOT IN ('DELIVERED', 'CLOSED');
 
 -- 3 What was sent to whom, with what status; what was never confirmed by storage commitment.
 CREATE VIEW v_deliveries AS
@@ -101,7 +101,7 @@ CREATE VIEW v_organ_doses AS
 SELECT c.patient_id, c.id AS cycle_id, a.administered_at, c.nuclide, r.id AS revision_id,
        r.number AS revision_number, r.state AS revision_state, o.region, o.mean_gy, o.sigma_gy, o.d2_gy,
        o.d50_gy, o.d98_gy, o.max_gy, o.volume_ml, o.mass_g, o.tia_mbq_s, o.sigma_tia_mbq_s, o.tia_method,
-       o.bed_gy, o.eqd2_gy,
+       o.bed_gy, o.eqd2_gy, o.alpha_gy,
        SUM(o.mean_gy) OVER (PARTITION BY c.patient_id, o.region
                             ORDER BY COALESCE(a.administered_at, c.opened_at), c.id) AS course_mean_gy
   FROM cycles c

@@ -35,6 +35,19 @@ def conflicting_instance(sop_instance_uid: str) -> Finding:
     )
 
 
+def files_are_here(removed: int) -> Iterator[Finding]:
+    """A late series may join images that retention has removed since."""
+    if removed:
+        yield Finding(
+            "received-files-removed",
+            Severity.HOLD,
+            f"{removed} received files of this cycle were removed by keep_received_days: have its series "
+            f"sent again, then release",
+            measured=float(removed),
+            limit=0.0,
+        )
+
+
 def administered_activity_is_plausible(
     administration: Administration, settings: CheckSettings
 ) -> Iterator[Finding]:
@@ -222,19 +235,33 @@ def tia_below_administered(
 
 
 def tail_is_measured(fit: TiaFit, settings: CheckSettings) -> Iterator[Finding]:
-    """What comes after the last scan is assumed, not measured; the limit is our own choice."""
-    for region in fit.regions:
-        fraction = region.extrapolated_fraction
-        if fraction is not None and fraction > settings.tail_fraction:
-            yield Finding(
-                "tail-large",
-                Severity.WARNING,
-                f"{region.region}: {fraction:.0%} of the time-integrated activity lies after the last scan "
-                f"and is assumed, more than {settings.tail_fraction:.0%}: a later scan would measure it",
-                measured=fraction,
-                limit=settings.tail_fraction,
-                subject=region.region,
-            )
+    """What comes after the last scan is assumed, not measured. One finding for the regions together.
+
+    The limit is our own choice. Half of an exponential comes after one effective half-life; a trapezoid of
+    177Lu whose physical tail is half of it overestimates by 30 % (24, 48, 120 h; 60 h effective).
+    """
+    large = {
+        region.region: region
+        for region in fit.regions
+        if (region.extrapolated_fraction or 0.0) > settings.tail_fraction
+    }
+    if not large:
+        return
+    fraction, worst = max((region.extrapolated_fraction or 0.0, name) for name, region in large.items())
+    sentence = (
+        f"more than {settings.tail_fraction:.0%} of the time-integrated activity lies after the last scan in "
+        f"{', '.join(large)} (at most {fraction:.0%}, in {worst}) and is assumed: a later scan measures it"
+    )
+    if any(region.method == "trapezoid" for region in large.values()):
+        sentence += "; the trapezoid takes the slowest decay there is: a fitted method is nearer"
+    yield Finding(
+        "tail-large",
+        Severity.WARNING,
+        sentence,
+        measured=fraction,
+        limit=settings.tail_fraction,
+        subject=worst,
+    )
 
 
 def organ_doses_are_plausible(

@@ -21,6 +21,7 @@ VERBS = {
     "kernels": "dicomnode.cli.kernels:kernels",
     "materials": "dicomnode.cli.materials:materials",
     "nuclides": "dicomnode.cli.nuclides:nuclides",
+    "quarantine": "dicomnode.cli.quarantine:quarantine",
     "recon": "dicomnode.cli.recon:recon",
     "release": "dicomnode.cli.persons:release",
     "replay": "dicomnode.cli.replay:replay",

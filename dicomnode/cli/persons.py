@@ -102,9 +102,11 @@ def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
 @by_option
 @because_option
 @click.option("--peer", default="", help="Only to this peer.")
+@click.option("--give-up", is_flag=True, help="Let them go instead: the peer does not get them.")
 @faults_are_told
-def send(cycle_id: str, config_path: Path, by: str, because: str, peer: str) -> None:
+def send(cycle_id: str, config_path: Path, by: str, because: str, peer: str, give_up: bool) -> None:
     """Try parked deliveries of a cycle's current revision again, with the same objects."""
     from dicomnode.node.persons import send as decide
 
-    click.echo(decide(house_of(config_path), cycle_id, by, because, peer, datetime.now(UTC)))
+    house, now = house_of(config_path), datetime.now(UTC)
+    click.echo(decide(house, cycle_id, by, because, peer, now, give_up=give_up))

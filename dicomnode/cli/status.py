@@ -34,8 +34,9 @@ def status(config_path: Path, as_json: bool) -> None:
             click.echo(f"HELD {held.cycle_id} since {held.since:%Y-%m-%d %H:%M} UTC")
             for reason in held.reasons:
                 click.echo(f"     {reason}")
-    parked = sum(states.get("PARKED", 0) for states in now.deliveries.values())
-    raise SystemExit(1 if now.held or parked else 0)
+        if now.quarantined:
+            click.echo(f"QUARANTINED {now.quarantined} objects are not used: dicomnode quarantine list")
+    raise SystemExit(1 if now.waits_for_a_person else 0)
 
 
 @click.command()

@@ -31,7 +31,7 @@ from dicomnode.node import administrations
 from dicomnode.node.identity import new_cycle_id
 from dicomnode.node.lifecycle import Happening, State
 from dicomnode.node.plans import doubts_of, gathered, job_of
-from dicomnode.node.states import about, change, current_revision, finding_row
+from dicomnode.node.states import about, change, current_revision, finding_row, is_held_by_person
 
 EMPTIED = Finding(
     "cycle-without-images",
@@ -39,6 +39,9 @@ EMPTIED = Finding(
     "all its images belong to another cycle since an administration was corrected: what it delivered, if "
     "anything, is wrong and has to be removed there; then release it, which closes it",
 )
+
+
+SINCE_HELD = "its images or its administration changed since; a release computes it with what is here then"
 
 
 def review(
@@ -140,7 +143,7 @@ def _bring_up_to_date(
     digest = job_of(row, plan, 0, now).inputs_digest()
     if digest != row.inputs_digest:
         row.inputs_digest, row.accepted, row.released_by, row.released_because = digest, "[]", "", ""
-        change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
+        _tell_of_new_inputs(session, row, config, now)
         _write_findings(session, row, doubts, now)
     if State(row.state) is not State.COLLECTING:
         return None
@@ -164,6 +167,15 @@ def _bring_up_to_date(
     else:
         row.reasons = json.dumps(list(ready.reasons))
     return ready.look_again_at
+
+
+def _tell_of_new_inputs(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """It collects again, unless a person holds it: a late series must not undo "wrong patient"."""
+    if not is_held_by_person(row):
+        change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
+        return
+    reasons = [*json.loads(row.reasons), SINCE_HELD]
+    change(session, row, Happening.DOUBT, reasons, config.node.name, now)
 
 
 def _write_time_points(session: Session, row: CycleRow, plan: CyclePlan, here: str, now: datetime) -> None:

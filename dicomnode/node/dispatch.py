@@ -22,6 +22,11 @@ from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfi
 from dicomnode.node import revisions
 from dicomnode.node.house import House
 
+NOT_CONFIGURED = (
+    "no peer of this name is in [[delivery.peers]] any more; put it back, or let them go with "
+    "`dicomnode send --give-up`"
+)
+
 
 class Outbox:
     """What the sender may see and change. Every call is one transaction with its events.
@@ -110,6 +115,16 @@ class Outbox:
             revisions.withdraw_stopped(session, now)
             return released
 
+    def park_for_unknown_peers(self, now: datetime) -> None:
+        """What waits for a peer that is configured no more has no thread that would send it: a person is
+        told."""
+        known = [peer.name for peer in self.house.config.delivery.peers]
+        with self._write() as session:
+            parked = outbox.park_for_others(session, known, NOT_CONFIGURED, now)
+            for peer in sorted({change.peer for change in parked}):
+                number = sum(change.peer == peer for change in parked)
+                self._alert(session, peer, f"{number} objects wait for {peer}: {NOT_CONFIGURED}")
+
     def unconfirmed(self, peer: str, now: datetime, timeout_h: float, tries: int) -> Sequence[Unconfirmed]:
         """Sent objects whose commitment is due to be asked for."""
         with self._write() as session:
@@ -150,6 +165,7 @@ class Outbox:
                     reason=change.comment,
                 )
                 trail.append(session, told)
+            revisions.withdraw_stopped(session, now)  # what the peer lost of a held revision stays lost
 
     def commitment_checked(self, asked: Unconfirmed, found: frozenset[str], now: datetime) -> None:
         """Note what a query found after no report came."""
@@ -227,6 +243,7 @@ def _about_delivery(session: Session, delivery_id: int, sop_instance_uid: str) -
 def deliver(house: House, stop: threading.Event) -> None:
     """The deliver role: send until ``stop``; take commitment reports on a port of our own."""
     box = Outbox(house)
+    box.park_for_unknown_peers(datetime.now(UTC))
     listener = _listener(house, box)
     try:
         dispatcher.serve(box, house.config.delivery, stop)

@@ -17,6 +17,7 @@ from dicomnode.audit.about import About
 from dicomnode.audit.event import Event, Party
 from dicomnode.errors import DicomnodeError
 from dicomnode.node.house import House
+from dicomnode.node.quarantine import NOT_USED
 from dicomnode.receive.arrivals import Arrival, Disposition, Incident
 
 RECEIPTS: dict[Disposition, events.Receipt] = {
@@ -88,7 +89,7 @@ class ReceiptLedger:
             connection.execute(_to_be_read_again(arrival))
         else:
             # A quarantined object was never used: what its sender corrected does not contradict it.
-            contradicts = any(state != "QUARANTINED" for state in states.values())
+            contradicts = any(state not in NOT_USED for state in states.values())
             disposition = Disposition.CONFLICT if contradicts else Disposition.NEW
             connection.execute(_INSERT, _row(arrival, disposition))
         trail.append(session, self._received(arrival, disposition))
@@ -150,7 +151,7 @@ def _file_is_back(arrival: Arrival) -> Update:
 
 def _to_be_read_again(arrival: Arrival) -> Update:
     """What put it into quarantine may have been ours: a worker that was killed, a version that is mended."""
-    quarantined = _of_same_bytes(arrival).where(Instance.state == "QUARANTINED")
+    quarantined = _of_same_bytes(arrival).where(Instance.state.in_(NOT_USED))
     return quarantined.values(state="RECEIVED", reason="")
 
 

@@ -1,6 +1,7 @@
 """The life of a cycle as a table. Pure: it says what to do, the node does it.
 
-COLLECTING -> READY -> COMPUTING -> CHECKED -> RELEASED -> DELIVERED, and HELD from anywhere.
+COLLECTING -> READY -> COMPUTING -> CHECKED -> RELEASED -> DELIVERED, and HELD from anywhere. A cycle that
+lost its images to another one is HELD, and CLOSED when a person has seen to what had left of it.
 A revision that has been overtaken is SUPERSEDED; that is a state of revisions, not of cycles.
 """
 
@@ -19,6 +20,7 @@ class State(StrEnum):
     RELEASED = "RELEASED"
     DELIVERED = "DELIVERED"
     HELD = "HELD"
+    CLOSED = "CLOSED"
 
 
 class Happening(StrEnum):
@@ -82,6 +84,8 @@ TABLE: dict[tuple[State, Happening], tuple[State, tuple[Instruction, ...]]] = {
     (S.HELD, H.DATA_CHANGED): (S.COLLECTING, ()),
     (S.HELD, H.DOUBT): (S.HELD, ()),
     (S.HELD, H.PERSON_HOLDS): (S.HELD, (Do.WITHDRAW_DELIVERIES,)),
+    (S.CLOSED, H.DATA_CHANGED): (S.COLLECTING, ()),
+    (S.CLOSED, H.PERSON_HOLDS): (S.HELD, (Do.WITHDRAW_DELIVERIES,)),
     # What a release of a held cycle means depends on what it has: see released().
 }
 
@@ -98,9 +102,12 @@ def advance(state: State, happening: Happening) -> tuple[State, tuple[Instructio
         raise NoSuchStep(f"a cycle that is {state} cannot take {happening}") from None
 
 
-def released(left_before: bool) -> tuple[State, tuple[Instruction, ...]]:
+def released(*, left_before: bool, has_images: bool) -> tuple[State, tuple[Instruction, ...]]:
     """A person releases a cycle. What had been released before and was stopped leaves as it is; anything
-    else is computed (again), so that report and record say what the person accepted."""
+    else is computed (again), so that report and record say what the person accepted. Without images there is
+    nothing to compute: it is over."""
+    if not has_images:
+        return State.CLOSED, ()
     if left_before:
         return State.RELEASED, (Instruction.QUEUE_DELIVERIES,)
     return State.READY, (Instruction.COMPUTE,)

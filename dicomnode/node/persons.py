@@ -86,8 +86,10 @@ def hold(house: House, cycle_id: str, by: str, because: str, now: datetime) -> s
         return f"cycle {row.id} is {row.state}"
 
 
-def send(house: House, cycle_id: str, by: str, because: str, peer: str, now: datetime) -> str:
-    """Queue parked deliveries again; returns a sentence."""
+def send(
+    house: House, cycle_id: str, by: str, because: str, peer: str, now: datetime, *, give_up: bool = False
+) -> str:
+    """Queue parked deliveries again, or let them go (``give_up``); returns a sentence."""
     with house.database.write() as session:
         row = find_cycle(session, cycle_id)
         revision = current_revision(session, row.id)
@@ -96,7 +98,21 @@ def send(house: House, cycle_id: str, by: str, because: str, peer: str, now: dat
         parked = select(Delivery).where(Delivery.revision_id == revision.id, Delivery.state == "PARKED")
         if peer:
             parked = parked.where(Delivery.peer == peer)
-        rows = session.scalars(parked).all()
+        rows, which = session.scalars(parked).all(), about(row, revision.id)
+        if give_up:
+            why = f"given up by {by}: {because}"
+            gone = len(outbox.give_up(session, [d.id for d in rows], why, now))
+            trail.append(session, events.given_up(by, which, peer=peer, because=because, objects=gone))
+            return f"{gone} objects are given up"
+        _refuse_unknown(house, {peer} if peer else {d.peer for d in rows})
         outbox.requeue(session, [d.id for d in rows], now)
-        trail.append(session, events.sent_again(by, about(row, revision.id), peer=peer, because=because))
+        trail.append(session, events.sent_again(by, which, peer=peer, because=because))
         return f"{len(rows)} objects are queued again"
+
+
+def _refuse_unknown(house: House, peers: set[str]) -> None:
+    unknown = sorted(peers - {p.name for p in house.config.delivery.peers})
+    if unknown:
+        raise Refused(
+            f"no peer {', '.join(unknown)} is in [[delivery.peers]]", remedy="Add it, restart, and send again"
+        )

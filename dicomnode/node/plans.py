@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import CycleRow, Instance, TimePointRow
@@ -54,13 +54,16 @@ def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Find
     for point in plan.time_points:
         yield from rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.series_uid)
     uids = [uid for s in plan.series() for uid in s.instances]
+    removed = 0
     for start in range(0, len(uids), 500):
+        these = Instance.sop_instance_uid.in_(uids[start : start + 500])
         for uid in session.scalars(
-            select(Instance.sop_instance_uid).where(
-                Instance.sop_instance_uid.in_(uids[start : start + 500]), Instance.state == "CONFLICT"
-            )
+            select(Instance.sop_instance_uid).where(these, Instance.state == "CONFLICT")
         ):
             yield rules.conflicting_instance(uid)
+        gone = select(func.count()).where(these, Instance.state == "INDEXED", Instance.purged_at.is_not(None))
+        removed += session.scalar(gone) or 0
+    yield from rules.files_are_here(removed)
 
 
 def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:

@@ -25,6 +25,7 @@ from dicomnode.archive.records import (
     OrganDoseRow,
     Result,
     Revision,
+    TimePointRow,
 )
 from dicomnode.audit import codes, events, trail
 from dicomnode.audit.about import About
@@ -35,7 +36,7 @@ from dicomnode.node.earlier import course_before, superseded
 from dicomnode.node.job import Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
 from dicomnode.node.plans import job_of, look_at
-from dicomnode.node.states import about, change, current_revision, finding_row
+from dicomnode.node.states import HELD_BY, about, change, current_revision, finding_row
 
 STOPPED = ("HELD", "SUPERSEDED")
 MOST_ATTEMPTS = 2
@@ -182,6 +183,7 @@ def _write(
                 tia_method=curve.method if curve else "",
                 bed_gy=organ.bed_gy,
                 eqd2_gy=organ.eqd2_gy,
+                alpha_gy=organ.alpha_gy,
             )
         )
     for product in outcome.products:
@@ -287,7 +289,8 @@ def person_releases(
     row.accepted = json.dumps(sorted(set(map(tuple, json.loads(row.accepted))) | set(_held(session, row))))
     row.released_by, row.released_because = by, because
     before = State(row.state)
-    after, instructions = released(left_before)
+    has_images = session.scalars(select(TimePointRow.id).where(TimePointRow.cycle_id == row.id)).first()
+    after, instructions = released(left_before=left_before, has_images=has_images is not None)
     row.state, row.state_since, row.reasons = after, now, "[]"
     trail.append(session, events.cycle_released(by, about(row), because=because))
     moved = events.cycle_state_changed(
@@ -320,7 +323,7 @@ def person_holds(
 ) -> None:
     """A person stops the cycle; what has not left stays here."""
     trail.append(session, events.cycle_held(by, about(row), because=because))
-    reasons = [f"held by {by}: {because}"]
+    reasons = [f"{HELD_BY}{by}: {because}"]
     change(session, row, Happening.PERSON_HOLDS, reasons, config.node.name, now)
 
 

@@ -11,13 +11,14 @@ import errno
 import logging
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import select
 
 from dicomnode.archive.database import ArchiveUnavailable
-from dicomnode.archive.records import CycleRow, Series
+from dicomnode.archive.records import CycleRow, Series, TimePointRow
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.config import Config
@@ -27,7 +28,7 @@ from dicomnode.node.house import House
 from dicomnode.node.housekeeping import Housekeeping
 from dicomnode.node.job import Job
 from dicomnode.node.lifecycle import Happening, State
-from dicomnode.node.states import change
+from dicomnode.node.states import change, is_held_by_person
 from dicomnode.node.workers import Batch, Ended, Workers
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,9 @@ BATCH = 64
 """Instances parsed in one task: large enough that Dask's overhead does not matter."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_PAUSE_S = 30.0
-"""How long computations wait after one that found the disk full."""
+"""How long computations wait after one found the disk full, and parsing after a file was not given."""
+MOST_READS = 10
+"""So often a received file is asked of the disk, before it is for a person: five minutes."""
 
 
 def compute_in_worker(job: Job, config: Config, store_root: Path) -> object:
@@ -54,7 +57,9 @@ class Rounds:
         # Silence counts only while objects could be stored: see cycle.readiness.
         self.open_since = datetime.now(UTC)
         self.compute_from = time.monotonic()
+        self.parse_from = time.monotonic()
         self.parsed_alone: set[int] = set()
+        self.unread: Counter[int] = Counter()
         self.house, self.workers = house, workers
         self.look_again: dict[str, datetime] = {}
         self.told = administrations.Told()
@@ -106,10 +111,13 @@ class Rounds:
         return len(digests) > 1 and digests[-1] != digests[-2]
 
     def _collect_held_again(self, now: datetime) -> None:
-        """A changed configuration may settle what held a cycle; what a person held stays held."""
+        """A changed configuration may settle what held a cycle; what a person held stays held, and so does a
+        cycle without images, which nothing but a person can end."""
+        has_images = select(TimePointRow.id).where(TimePointRow.cycle_id == CycleRow.id).exists()
         with self.house.database.write() as session:
-            for row in session.scalars(select(CycleRow).where(CycleRow.state == State.HELD)):
-                if not row.reasons.startswith('["held by '):
+            held = select(CycleRow).where(CycleRow.state == State.HELD, has_images)
+            for row in session.scalars(held):
+                if not is_held_by_person(row):
                     change(session, row, Happening.DATA_CHANGED, [], self.house.config.node.name, now)
 
     def _take_up_abandoned(self, now: datetime) -> None:
@@ -126,6 +134,8 @@ class Rounds:
                     revisions.interrupted(session, row, why, self.house.config, now, counted=False)
 
     def _parse(self) -> None:
+        if time.monotonic() < self.parse_from:
+            return
         batches = [b for b in self.workers.under_way("parse") if not isinstance(b, Job)]
         busy = [i for batch in batches for i, _ in batch]
         room = 2 * self.house.config.work.workers - len(batches)
@@ -162,11 +172,24 @@ class Rounds:
         elif ended.died and batch[0][0] not in self.parsed_alone:  # its worker may have been killed
             self.parsed_alone.add(batch[0][0])
             self._submit_parse(batch)
+        elif self._is_of_the_disk(ended, batch[0][0]):
+            log.error("a received file cannot be read: %s; trying again", ended.error)
+            self.parse_from = time.monotonic() + DISK_PAUSE_S
         else:
-            refusal = f"it could not be parsed: {ended.error}; have its sender look at it"
+            remedy = "have its sender look at it"
+            if isinstance(ended.fault, OSError) and ended.fault.errno is not None:
+                remedy = "mend the disk, then `dicomnode quarantine read-again`"
+            refusal = f"it could not be parsed: {ended.error}; {remedy}"
             with self.house.database.write() as session:
                 failed = intake.Parsed(batch[0][0], None, refusal=refusal)
                 intake.record(session, [failed], self.house.config.node.name, now)
+
+    def _is_of_the_disk(self, ended: Ended, instance_id: int) -> bool:
+        """Whether the disk, and not the object, is to blame: then the object stays to be read."""
+        if not isinstance(ended.fault, OSError) or ended.fault.errno is None:
+            return False
+        self.unread[instance_id] += 1
+        return self.unread[instance_id] < MOST_READS
 
     def _take_computed(self, ended: Ended, now: datetime) -> None:
         job = ended.what

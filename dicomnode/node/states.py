@@ -19,6 +19,9 @@ from dicomnode.audit.about import About
 from dicomnode.model import Finding
 from dicomnode.node.lifecycle import Happening, Instruction, State, advance
 
+HELD_BY = "held by "
+"""How the reason begins for which a person holds a cycle."""
+
 
 def about(row: CycleRow, revision_id: str = "") -> About:
     """A cycle (and one of its revisions) as the audit trail names it."""
@@ -55,6 +58,11 @@ def _withdraw(session: Session, row: CycleRow, because: str, now: datetime) -> N
         if revision.state == "RELEASED" or outbox.is_waiting(session, revision.id):
             outbox.withdraw(session, revision.id, because, now)
             revision.state = "HELD"
+
+
+def is_held_by_person(row: CycleRow) -> bool:
+    """Whether a person stopped it: then only a person lets it go on, whatever arrives or is configured."""
+    return row.state == State.HELD and any(r.startswith(HELD_BY) for r in json.loads(row.reasons))
 
 
 def current_revision(session: Session, cycle_id: str) -> Revision | None:

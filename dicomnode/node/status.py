@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive.records import CycleRow, Delivery, Instance, Revision, Series
+from dicomnode.node import quarantine
 from dicomnode.node.house import House
 
 
@@ -31,8 +32,16 @@ class Status:
     cycles: dict[str, int]
     deliveries: dict[str, dict[str, int]]
     held: tuple[Held, ...]
+    quarantined: int
+    """Objects that could not be used, that no other object replaced, and that nobody has looked at."""
     free_gb: float
     database: str
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether somebody has to decide something before it goes on."""
+        parked = any(states.get("PARKED") for states in self.deliveries.values())
+        return bool(self.held or self.quarantined or parked)
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), default=str, indent=2)
@@ -45,7 +54,7 @@ def status(house: House) -> Status:
         for peer, state, n in session.execute(
             select(Delivery.peer, Delivery.state, func.count())
             .join(Revision, Revision.id == Delivery.revision_id)
-            .where(Revision.state != "SUPERSEDED")  # what of it had not left never will
+            .where(Revision.state.in_(("RELEASED", "DELIVERED")))  # what else had not left waits for no peer
             .group_by(Delivery.peer, Delivery.state)
         ):
             deliveries.setdefault(peer, {})[state] = n
@@ -61,6 +70,7 @@ def status(house: House) -> Status:
             cycles=_counts(session, CycleRow.state),
             deliveries=deliveries,
             held=tuple(held),
+            quarantined=len(quarantine.waiting(session)),
             free_gb=house.store.free_bytes() / 2**30,
             database=house.database.dialect,
         )

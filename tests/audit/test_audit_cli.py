@@ -109,8 +109,8 @@ def test_an_upgrade_makes_the_archive_and_current_tells_it(tmp_path: Path) -> No
     empty = run("current", archive=archive)
     assert (empty.exit_code, "dicomnode db upgrade" in empty.output) == (1, True)
     assert isinstance(run("query", archive=archive).exception, ArchiveOutdated)
-    assert run("upgrade", archive=archive).output == "(empty) -> 0002\n"
-    assert run("current", archive=archive).output == "0002\n"
+    assert run("upgrade", archive=archive).output == "(empty) -> 0003\n"
+    assert run("current", archive=archive).output == "0003\n"
     archive.close()
 
 

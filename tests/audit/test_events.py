@@ -38,6 +38,9 @@ EVERY: dict[str, Event] = {
         HERE, PEER, CT, receipt="NEW", sha256="a" * 64, size_bytes=5, association="x"
     ),
     "instance_quarantined": events.instance_quarantined(HERE, CT, reason="cannot be parsed"),
+    "quarantine_decided": events.quarantine_decided(
+        "eva", CT, decision="dismissed", because="a phantom without a number"
+    ),
     "series_used": events.series_used(HERE, CT, role="ct"),
     "series_unused": events.series_unused(HERE, CT, reason_code="localizer", reason="a localizer"),
     "cycle_state_changed": events.cycle_state_changed(
@@ -52,6 +55,7 @@ EVERY: dict[str, Event] = {
     "cycle_released": events.cycle_released("eva", CT, because="checked by hand"),
     "cycle_held": events.cycle_held("eva", CT, because="wrong patient?"),
     "sent_again": events.sent_again("eva", CT, peer="PACS"),
+    "given_up": events.given_up("eva", CT, peer="PACS", because="it takes no SR", objects=2),
     "calculation_started": events.calculation_started(HERE, CT, step="dose", facts={"engine": "vsv"}),
     "calculation_ended": events.calculation_ended(
         HERE, CT, step="dose", succeeded=False, message="no memory", facts={}

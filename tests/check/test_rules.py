@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from math import exp
+from math import exp, log
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +185,28 @@ def test_a_tail_that_is_most_of_the_answer(fraction: float | None, warned: int) 
     assert [(f.rule, f.severity, f.subject) for f in found] == [
         ("tail-large", Severity.WARNING, "liver")
     ] * warned
+
+
+def test_long_tails_are_one_finding_that_names_them_and_what_helps() -> None:
+    """177Lu, 60 h effective, scans at 24, 48 and 120 h: 0.51 of the trapezoid is its tail, 30 % too much."""
+    hours, decay, physical = (24.0, 48.0, 120.0), log(2) / 60, LU.decay_per_s * 3600
+    a1, a2, a3 = (exp(-decay * t) for t in hours)
+    measured = a1 * 12 + (a1 + a2) * 12 + (a2 + a3) * 36
+    whole = measured + a3 / physical
+    assert (whole * decay, a3 / physical / whole) == pytest.approx((1.30, 0.51), abs=0.01)
+    empty = TiaMap(GRID, np.zeros((2, 2, 2), np.float32))
+    tails = {"liver": 1 - measured / whole, "spleen": 0.4, "left kidney": 0.63}
+    curves = tuple(
+        RegionTia(name, hours, (1.0,) * 3, (0.1,) * 3, "trapezoid", 1.0, 0.1, extrapolated_fraction=tail)
+        for name, tail in tails.items()
+    )
+    (found,) = rules.tail_is_measured(TiaFit(empty, empty, "trapezoid", curves), SETTINGS)
+    assert (found.subject, found.measured) == ("left kidney", 0.63)
+    assert "in liver, left kidney (at most 63%, in left kidney)" in found.sentence
+    assert "a fitted method is nearer" in found.sentence
+    fitted = tuple(replace(c, method="mono-exponential") for c in curves)
+    (found,) = rules.tail_is_measured(TiaFit(empty, empty, "mono-exponential", fitted), SETTINGS)
+    assert "a fitted method" not in found.sentence
 
 
 def test_every_limit_is_read_by_a_rule_and_every_rule_is_called() -> None:

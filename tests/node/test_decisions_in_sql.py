@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,22 @@ from sqlalchemy import select
 
 from dicomnode.archive import outbox
 from dicomnode.archive.records import CycleRow, Delivery, Instance, Result, Revision
+from dicomnode.audit import queries
 from dicomnode.config import load
-from dicomnode.node import intake, persons, states
+from dicomnode.delivery.commitment import CommitmentReport, NotCommitted, Reference, Remedy
+from dicomnode.delivery.outbox import Decision
+from dicomnode.delivery.policy import classify
+from dicomnode.errors import Refused
+from dicomnode.node import intake, persons, quarantine, revisions, states
 from dicomnode.node.dispatch import Outbox
 from dicomnode.node.house import House, open_house
 from dicomnode.node.housekeeping import Housekeeping
 from dicomnode.node.ledger import ReceiptLedger
 from dicomnode.node.lifecycle import Happening, State
 from dicomnode.node.revisions import is_unfinished
-from dicomnode.node.rounds import Rounds
+from dicomnode.node.rounds import MOST_READS, Rounds
 from dicomnode.node.status import status
-from dicomnode.node.workers import Workers
+from dicomnode.node.workers import Ended, Workers
 from dicomnode.receive.arrivals import Arrival, Disposition
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -131,14 +138,94 @@ def test_a_revision_that_was_queued_once_is_not_computed_again_under_its_number(
         assert not is_unfinished(revision, "b")
 
 
-def test_a_superseded_revision_leaves_nothing_that_waits_for_a_person(house: House, queued: str) -> None:
+def test_a_revision_that_was_stopped_for_newer_images_has_nothing_that_waits_for_a_person(
+    house: House, queued: str
+) -> None:
+    assert status(house).deliveries == {"pacs": {"QUEUED": 1}}
     _take(house, Happening.DATA_CHANGED)
-    assert status(house).deliveries == {"pacs": {"PARKED": 1}}
-    with house.database.write() as session:
-        revision = session.get(Revision, "r1")
-        assert revision is not None
-        revision.state = "SUPERSEDED"
     assert status(house).deliveries == {}
+    assert not status(house).waits_for_a_person
+
+
+def test_what_a_peer_lost_of_a_held_revision_does_not_leave_again(house: House, queued: str) -> None:
+    """Sent; then a person holds it; then the peer reports that it does not have the object."""
+    box = Outbox(house)
+    (item,) = box.claim("pacs", LATER, 10)
+    assert box.record(item, Decision("SENT", "0000", "", None, True, classify(0)), LATER)
+    assert list(box.claim("pacs", LATER, 10)) == []
+    (asked,) = box.unconfirmed("pacs", LATER, 1.0, 3)
+    box.commitment_asked(asked, "1.2.9", LATER)
+    persons.hold(house, "c1", "AB", "wrong patient", LATER)
+    lost = NotCommitted(Reference("1.2", "1.2.3"), 0x0112, Remedy.SEND_AGAIN, "it is not there")
+    box.commitment_reported(CommitmentReport("1.2.9", (), (lost,)), LATER)
+    assert list(box.claim("pacs", LATER, 10)) == []
+    with house.database.read() as session:
+        assert session.scalars(select(Delivery.state)).all() == ["PARKED"]
+
+
+def _park(house: House) -> None:
+    with house.database.write() as session:
+        (delivery,) = session.scalars(select(Delivery))
+        delivery.state = "PARKED"
+
+
+def test_what_waits_for_a_peer_that_is_configured_no_more_is_parked_and_told(
+    house: House, queued: str
+) -> None:
+    delivery = house.config.delivery.model_copy(update={"peers": ()})
+    other = replace(house, config=house.config.model_copy(update={"delivery": delivery}))
+    Outbox(other).park_for_unknown_peers(LATER)
+    assert status(house).deliveries == {"pacs": {"PARKED": 1}}
+    (alert,) = _events(house, "security-alert")
+    assert "1 objects wait for pacs" in alert.body["sentence"]
+    with pytest.raises(Refused, match="no peer pacs"):
+        persons.send(other, "c1", "AB", "again", "", LATER)
+    assert persons.send(house, "c1", "AB", "it is back", "", LATER) == "1 objects are queued again"
+
+
+def test_what_a_person_gives_up_waits_for_nobody_and_takes_what_waits_behind_it_along(
+    house: House, queued: str
+) -> None:
+    """The dose refers to a companion plan that the peer refuses: without the plan it would wait for ever."""
+    with house.database.write() as session:
+        plan = Result(
+            revision_id="r1", role="rtplan", sop_class_uid="1.3", sop_instance_uid="1.2.2",
+            file_sha256=queued, created_at=NOW,
+        )  # fmt: skip
+        session.add(plan)
+        session.flush()
+        (dose,) = session.scalars(select(Delivery))
+        dose.position = 1
+        (row,) = outbox.enqueue(session, "r1", [plan], {"pacs": [("rtplan", 0)]}, NOW).new
+        row.state = "PARKED"
+    assert _sent(house) == []
+    assert status(house).waits_for_a_person
+    said = persons.send(house, "c1", "AB", "it takes no plans", "pacs", LATER, give_up=True)
+    assert said == "2 objects are given up"
+    assert status(house).deliveries == {"pacs": {"GIVEN_UP": 2}}
+    assert not status(house).waits_for_a_person
+    (told,) = _events(house, "cycle-given-up")
+    assert told.body["detail"]["objects"] == 2
+
+
+def test_the_rest_of_a_revision_is_delivered_when_one_object_was_given_up(house: House, queued: str) -> None:
+    with house.database.write() as session:
+        more = Result(
+            revision_id="r1", role="sr", sop_class_uid="1.3", sop_instance_uid="1.2.2", file_sha256=queued,
+            created_at=NOW,
+        )  # fmt: skip
+        session.add(more)
+        session.flush()
+        (row,) = outbox.enqueue(session, "r1", [more], {"pacs": [("sr", 2)]}, NOW).new
+        row.state = "PARKED"
+    box = Outbox(house)
+    (item,) = box.claim("pacs", LATER, 10)
+    box.record(item, Decision("SENT", "0000", "", None, True, classify(0)), LATER)
+    persons.send(house, "c1", "AB", "it takes no SR", "", LATER, give_up=True)
+    with house.database.write() as session:
+        revisions.settle_deliveries(session, house.config, LATER)
+    with house.database.read() as session:
+        assert session.scalars(select(CycleRow.state)).all() == ["DELIVERED"]
 
 
 def test_a_result_whose_file_is_gone_is_claimed_so_that_the_sender_can_say_so(
@@ -199,11 +286,61 @@ def test_a_correction_that_came_before_the_faulty_object_was_read_takes_its_plac
     assert _states(house) == ["QUARANTINED", "INDEXED"]
 
 
+def test_what_is_quarantined_waits_for_a_person_until_it_is_replaced_or_dismissed(house: House) -> None:
+    _arrive(house, "1.2.7", "")
+    _arrive(house, "1.2.8", "")
+    _parse(house)
+    assert (status(house).quarantined, status(house).waits_for_a_person) == (2, True)
+    _arrive(house, "1.2.7", "P7")
+    assert [q.sop_instance_uid for q in quarantine.listed(house)] == ["1.2.8"]
+    with pytest.raises(Refused, match=r"1\.2\.7"):
+        quarantine.dismiss(house, ["1.2.7"], "AB", "a phantom")
+    assert quarantine.dismiss(house, [], "AB", "a phantom") == "1 objects need no more attention"
+    assert not status(house).waits_for_a_person
+    assert _arrive(house, "1.2.8", "P8") is Disposition.NEW, "what was dismissed contradicts nothing"
+
+
+def test_a_person_has_a_quarantined_object_read_again(house: House) -> None:
+    """After the disk was mended, say. What is wrong with it still is found again."""
+    _arrive(house, "1.2.7", "")
+    _parse(house)
+    assert quarantine.read_again(house, ["1.2.7"], "AB", "disk mended") == "1 objects are read again"
+    assert _states(house) == ["RECEIVED"]
+    _parse(house)
+    assert _states(house) == ["QUARANTINED"]
+    kinds = [e.body["detail"].get("decision") for e in _events(house, "quarantine-decided")]
+    assert kinds == ["read again"]
+
+
+def test_what_the_disk_does_not_give_is_not_quarantined_before_it_was_tried_for_minutes(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An NFS server that was away would otherwise have cost every image that came meanwhile."""
+    caplog.set_level("CRITICAL", logger="dicomnode.node.rounds")
+    _arrive(house, "1.2.7", "P7")
+    with house.database.read() as session:
+        batch = tuple(intake.unparsed(session, 10, []))
+    rounds = Rounds(house, _Idle())
+    fault = OSError(errno.ESTALE, "Stale file handle")
+    for _ in range(MOST_READS - 1):
+        rounds._take_parsed(Ended(batch, "parse", error="OSError: ...", fault=fault), NOW)
+        assert _states(house) == ["RECEIVED"]
+        rounds._parse()  # waits: nothing is submitted to the worker that is not there
+    rounds._take_parsed(Ended(batch, "parse", error="OSError: ...", fault=fault), NOW)
+    (found,) = quarantine.listed(house)
+    assert "dicomnode quarantine read-again" in found.reason
+
+
 def test_a_quarantined_object_that_is_sent_again_is_read_again(house: House) -> None:
     _arrive(house, "1.2.7", "")
     _parse(house)
     assert _arrive(house, "1.2.7", "") is Disposition.DUPLICATE
     assert _states(house) == ["RECEIVED"]
+
+
+def _events(house: House, kind: str) -> list[queries.Entry]:
+    with house.database.read() as session:
+        return list(queries.entries(session, queries.Filter(kind=kind), limit=99))
 
 
 class _Idle(Workers):

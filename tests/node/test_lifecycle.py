@@ -38,8 +38,9 @@ def test_a_person_can_hold_at_any_time() -> None:
 def test_a_held_cycle_leaves_only_by_a_person_or_by_new_data() -> None:
     leaving = {h for (s, h), (to, _) in TABLE.items() if s is State.HELD and to is not State.HELD}
     assert leaving == {Happening.DATA_CHANGED}
-    assert released(left_before=True) == (State.RELEASED, (Instruction.QUEUE_DELIVERIES,))
-    assert released(left_before=False) == (State.READY, (Instruction.COMPUTE,))
+    assert released(left_before=True, has_images=True) == (State.RELEASED, (Instruction.QUEUE_DELIVERIES,))
+    assert released(left_before=False, has_images=True) == (State.READY, (Instruction.COMPUTE,))
+    assert released(left_before=True, has_images=False) == (State.CLOSED, ())
 
 
 def test_nothing_is_queued_that_has_not_been_computed() -> None:
