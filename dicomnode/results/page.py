@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 A4_INCHES = (8.27, 11.69)
 LEFT, RIGHT, TOP, BOTTOM = 0.07, 0.93, 0.955, 0.06
 INK, FAINT, RULE, ACCENT = "#1a1a1a", "#666666", "#c8c8c8", "#17456b"
+RED = "#b3261e"
 POINT = 1.0 / 72.0 / A4_INCHES[1]
 """One typographic point as a fraction of the page's height."""
 
