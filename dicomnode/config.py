@@ -19,7 +19,7 @@ from dicomnode.audit.settings import AuditSettings
 from dicomnode.check.settings import CheckSettings
 from dicomnode.cycle.settings import AdministrationRecord, CycleSettings
 from dicomnode.delivery.settings import DeliverySettings
-from dicomnode.errors import ConfigError
+from dicomnode.errors import ConfigError, EngineUnavailable
 from dicomnode.model import Settings
 from dicomnode.physics.anatomy import HuCurve
 from dicomnode.physics.chains import Progeny
@@ -118,8 +118,10 @@ class Config(Settings):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def load(path: Path) -> Config:
+def load(path: Path, *, engine: bool = False) -> Config:
     """Read and validate a configuration file; relative paths in it are relative to it.
+
+    ``engine``: also whether the dose engine is there and takes its options, which imports it.
 
     Raises
     ------
@@ -133,16 +135,40 @@ def load(path: Path) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from error
+    lines = _lines_of_keys(text)
+    of_engine = _faults_of_engine(path, raw.get("dose", {}), lines) if engine else []
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        lines = _lines_of_keys(text)
-        raise ConfigError([_fault(path, dict(e), lines) for e in error.errors()]) from error
+        faults = [_fault(path, dict(e), lines) for e in error.errors()]
+        raise ConfigError([*faults, *of_engine]) from error
+    if of_engine:
+        raise ConfigError(of_engine)
     folder = config.archive.data_folder
     if not folder.is_absolute():
         archive = config.archive.model_copy(update={"data_folder": (path.parent / folder).resolve()})
         config = config.model_copy(update={"archive": archive})
     return config
+
+
+def _faults_of_engine(path: Path, dose: object, lines: dict[tuple[str | int, ...], int]) -> list[str]:
+    """A misspelt engine must be told at the start, not by the first patient's cycle."""
+    from dicomnode.dose.registry import settings_class
+
+    try:
+        wanted = DoseSettings.model_validate(dose)
+    except ValidationError:
+        return []  # told by the caller
+    try:
+        settings_class(wanted.engine).model_validate(wanted.options)
+    except ConfigError as error:
+        return [f"{path}:{lines.get(('dose', 'engine'), 1)}: dose.engine: {f}" for f in error.faults]
+    except EngineUnavailable as error:
+        return [f"{path}:{lines.get(('dose', 'engine'), 1)}: dose.engine: {error}"]
+    except ValidationError as error:
+        wrong = [{**e, "loc": ("dose", "options", *e["loc"])} for e in error.errors()]
+        return [_fault(path, e, lines) for e in wrong]
+    return []
 
 
 def _fault(path: Path, error: dict[str, Any], lines: dict[tuple[str | int, ...], int]) -> str:

@@ -42,6 +42,25 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
     ]
 
 
+def test_an_engine_that_is_not_there_or_does_not_take_its_options_is_told_before_the_first_cycle(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[node]\ntypo = 1\n[dose]\nengine = "vvs"\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, engine=True)
+    assert caught.value.faults[0] == f"{path}:2: node.typo: unknown key"
+    assert caught.value.faults[1].startswith(f"{path}:4: dose.engine: no engine is called 'vvs' (near: vsv")
+    path.write_text("[dose]\n[dose.options]\nfoo = 1\nworkers = 0\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, engine=True)
+    assert [f.removeprefix(f"{path}:") for f in caught.value.faults] == [
+        "4: dose.options.workers: Input should be greater than or equal to 1, got 0",
+        "3: dose.options.foo: unknown key",
+    ]
+    assert load(path).dose.options == {"foo": 1, "workers": 0}
+
+
 def test_a_file_that_is_no_toml_is_told(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[node\n", encoding="utf-8")

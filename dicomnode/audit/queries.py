@@ -66,12 +66,22 @@ def entries(session: Session, wanted: Filter, *, limit: int = 0) -> Iterator[Ent
         yield from map(_entry, rows)
 
 
+def whole_cycle_id(session: Session, beginning: str) -> str:
+    """The identifier of the one cycle in the trail that begins so; else what was given."""
+    if len(beginning) < 4:
+        return beginning
+    begins = EVENTS.c.cycle_id.startswith(beginning, autoescape=True)
+    found = session.scalars(select(EVENTS.c.cycle_id).where(begins).distinct().limit(2)).all()
+    return str(found[0]) if len(found) == 1 else beginning
+
+
 def story(session: Session, identity: str) -> list[Entry]:
     """All that happened to a cycle, a series or an instance, in order.
 
     A cycle's story includes that of its series, their instances and its results; a series' that of its
-    instances.
+    instances. Of a cycle's identifier the beginning is enough.
     """
+    identity = whole_cycle_id(session, identity)
     series, instances = _belonging(session, identity)
     conditions = [
         EVENTS.c.cycle_id == identity,

@@ -53,7 +53,7 @@ class _Time(click.ParamType[datetime]):
 @click.option("--patient", "patient_id", default="", help="Patient ID.")
 @click.option("--series", "series_instance_uid", default="", help="Series Instance UID.")
 @click.option("--instance", "sop_instance_uid", default="", help="SOP Instance UID.")
-@click.option("--cycle", "cycle_id", default="", help="Cycle.")
+@click.option("--cycle", "cycle_id", default="", help="Cycle; the beginning of its identifier is enough.")
 @click.option("--kind", default="", help='Kind of event, e.g. "instance-received".')
 @click.option("--peer", default="", help="AE title of the peer.")
 @click.option("--actor", default="", help="Person or process.")
@@ -68,12 +68,12 @@ def query(
     ctx: click.Context, /, database: str | None, limit: int, as_json: bool, as_csv: bool, **given: Any
 ) -> None:
     """List events, oldest first."""
-    from dicomnode.audit.queries import Filter, entries
+    from dicomnode.audit.queries import Filter, entries, whole_cycle_id
 
     given["outcome"] = None if given["outcome"] is None else int(given["outcome"])
-    wanted = Filter(**given)
     with open_archive(ctx) as archive:
         with archive.read() as session:
+            wanted = Filter(**given | {"cycle_id": whole_cycle_id(session, given["cycle_id"])})
             found = list(entries(session, wanted, limit=limit))
         _record_use(archive, "query", wanted.said(), len(found))
     _print(found, as_json, as_csv)

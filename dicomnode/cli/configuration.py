@@ -20,7 +20,7 @@ def check_config(file: Path, example: bool) -> None:
         click.echo(config.example(), nl=False)
         return
     try:
-        checked = config.load(file)
+        checked = config.load(file, engine=True)
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from error

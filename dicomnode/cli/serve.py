@@ -26,7 +26,7 @@ def serve(config_path: Path, role: str) -> None:
     from dicomnode.node import serve as node
     from dicomnode.node.house import open_house
 
-    config = load(config_path)
+    config = load(config_path, engine=role in ("all", "work"))
     logs.set_up(role, config.node.log_level)
     stop = node.stop_on_signals()
     house = open_house(config)
