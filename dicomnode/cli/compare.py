@@ -233,8 +233,10 @@ def _write_report(
 
 
 def _table(measures: tuple[Measure, ...]) -> str:
-    lines = [f"{'measure':24} {'value':>12} {'unit':6} {'by noise':>12} {'+-':>10} {'p':>9}"]
+    lines = [f"{'measure':24} {'value':>12} {'unit':6} {'by noise':>12} {'+-':>10} {'p':>9}  of"]
     for m in measures:
         expected, spread, p = (f"{v:.4g}" if v is not None else "" for v in (m.expected, m.spread, m.p_value))
-        lines.append(f"{m.name:24} {m.value:12.5g} {m.unit:6} {expected:>12} {spread:>10} {p:>9}")
+        what = m.sentence.partition(":")[0] if ":" in m.sentence else ""  # region, or criterion of gamma
+        row = f"{m.name:24} {m.value:12.5g} {m.unit:6} {expected:>12} {spread:>10} {p:>9}  {what}"
+        lines.append(row.rstrip())
     return "\n".join(lines)

@@ -28,6 +28,7 @@ from dicomnode.cycle.readiness import readiness
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import Role, SeriesSummary
 from dicomnode.node import administrations
+from dicomnode.node.earlier import tell_later_cycles
 from dicomnode.node.identity import new_cycle_id
 from dicomnode.node.lifecycle import Happening, State
 from dicomnode.node.plans import doubts_of, gathered, job_of
@@ -118,6 +119,7 @@ def _emptied(session: Session, patient_id: str, taken: set[str]) -> Sequence[Cyc
 def _stop_empty(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
     """Nothing of it may leave or count any more; a person has to see what had left."""
     session.execute(delete(TimePointRow).where(TimePointRow.cycle_id == row.id))
+    tell_later_cycles(session, row, config, now)
     row.administration_id, row.inputs_digest = None, ""
     row.accepted, row.released_by, row.released_because = "[]", "", ""
     _write_findings(session, row, [EMPTIED], now)

@@ -1,4 +1,5 @@
-"""What came before a revision: the patient's earlier cycles, and the revision that it supersedes."""
+"""What came before a revision: the patient's earlier cycles, and the revision that it supersedes. And the
+other way round: which later cycles have added up what is no longer so."""
 
 from __future__ import annotations
 
@@ -8,10 +9,22 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicomnode.archive.records import AdministrationRow, CycleRow, OrganDoseRow, Result, Revision
+from dicomnode.archive.records import (
+    AdministrationRow,
+    CycleRow,
+    FindingRow,
+    OrganDoseRow,
+    Result,
+    Revision,
+)
+from dicomnode.audit import codes, events, trail
+from dicomnode.config import Config
 from dicomnode.cycle.administration import same
-from dicomnode.model import Administration
+from dicomnode.model import Administration, Finding, Severity
 from dicomnode.node.job import AdministrationJob, Course, EarlierOrgan, Superseded
+from dicomnode.node.states import finding_row
+
+COURSE_OUTDATED = "course-outdated"
 
 
 def course_before(
@@ -59,6 +72,57 @@ def _organs(session: Session, revision: str) -> tuple[EarlierOrgan, ...]:
             select(OrganDoseRow).where(OrganDoseRow.revision_id == revision).order_by(OrganDoseRow.id)
         )
     )
+
+
+def tell_later_cycles(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """The answer of a cycle changed: reports of later cycles that left before add up the old one."""
+    own = session.get(AdministrationRow, row.administration_id) if row.administration_id else None
+    if own is None:
+        return
+    found = Finding(
+        COURSE_OUTDATED,
+        Severity.WARNING,
+        f"its report adds up the course without the present answer of the cycle of {own.nuclide} of "
+        f"{own.administered_at:%Y-%m-%d}: hold it, then release it, which computes the sums anew",
+        subject=row.id,
+    )
+    for cycle, revision in _later(session, row, own.administered_at):
+        session.add(finding_row(found, cycle.id, revision.id, now))
+        detail = {"cycle_id": cycle.id, "revision_id": revision.id}
+        told = events.security_alert(
+            config.node.name, sentence=found.sentence, alert=codes.SOFTWARE_CONFIGURATION, detail=detail
+        )
+        trail.append(session, told)
+
+
+def _later(session: Session, row: CycleRow, after: datetime) -> Sequence[tuple[CycleRow, Revision]]:
+    """Cycles of the patient that were administered later, with the revision that is in force."""
+    rows = session.execute(
+        select(CycleRow, Revision)
+        .join(Revision, Revision.cycle_id == CycleRow.id)
+        .join(AdministrationRow, AdministrationRow.id == CycleRow.administration_id)
+        .where(
+            CycleRow.patient_id == row.patient_id,
+            CycleRow.id != row.id,
+            AdministrationRow.administered_at > after,
+            Revision.state.in_(("RELEASED", "DELIVERED")),
+        )
+    )
+    return [(cycle, revision) for cycle, revision in rows]
+
+
+def changes_sums(session: Session, revision: Revision) -> bool:
+    """Whether it brings other doses than the revision that it supersedes."""
+    before = superseded(session, revision)
+    return before is None or _organs(session, before.revision_id) != _organs(session, revision.id)
+
+
+def is_course_outdated(session: Session, revision: Revision) -> bool:
+    """Whether the sums of a revision's report are no longer so."""
+    told = select(FindingRow.id).where(
+        FindingRow.revision_id == revision.id, FindingRow.rule == COURSE_OUTDATED
+    )
+    return session.scalars(told).first() is not None
 
 
 def superseded(session: Session, revision: Revision) -> Superseded | None:

@@ -32,7 +32,13 @@ from dicomnode.audit.about import About
 from dicomnode.config import Config
 from dicomnode.delivery.settings import expanded, roles_for
 from dicomnode.model import Finding, Severity
-from dicomnode.node.earlier import course_before, superseded
+from dicomnode.node.earlier import (
+    changes_sums,
+    course_before,
+    is_course_outdated,
+    superseded,
+    tell_later_cycles,
+)
 from dicomnode.node.job import Job, Outcome
 from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
 from dicomnode.node.plans import job_of, look_at
@@ -228,6 +234,8 @@ def release(session: Session, row: CycleRow, revision: Revision, config: Config,
         if old.state != "SUPERSEDED":
             outbox.withdraw(session, old.id, f"superseded by revision {revision.number}", now)
             old.state, old.superseded_by = "SUPERSEDED", revision.id
+    if changes_sums(session, revision):
+        tell_later_cycles(session, row, config, now)
 
 
 def _tell_missing(
@@ -283,6 +291,7 @@ def person_releases(
         revision is not None
         and revision.inputs_digest == row.inputs_digest
         and revision.released_at is not None
+        and not is_course_outdated(session, revision)
     )
     if State(row.state) not in (State.HELD, State.COLLECTING):
         raise NoSuchStep(f"cycle {row.id} is {row.state}; only a held or collecting one can be released")

@@ -60,7 +60,7 @@ def rows_of_cycle(name: str, number: int) -> list[list[object]]:
     )  # fmt: skip
     organ = OrganDoseRow(
         revision_id=f"{name}-r1", region="kidneys", mean_gy=DOSES_GY[name], sigma_gy=0.2, d2_gy=4, d50_gy=2,
-        d98_gy=1, max_gy=5, volume_ml=300, mass_g=310, tia_mbq_s=1e6, sigma_tia_mbq_s=1e5,
+        d98_gy=1, max_gy=5, volume_ml=300, mass_g=310, tia_mbq_s=1e6, sigma_tia_mbq_s=1e5, alpha_gy=0.1,
     )  # fmt: skip
     delivery = Delivery(
         result_id=number + 1, revision_id=f"{name}-r1", peer="PACS", state="SENT_WITH_WARNING",

@@ -54,6 +54,14 @@ def test_every_verb_can_be_loaded_and_is_documented() -> None:
         assert f"dicomnode {verb}" in texts, f"`dicomnode {verb}` is in no document"
 
 
+def test_the_page_of_commands_is_what_the_program_says() -> None:
+    """Regenerate with: python tools/make_commands_page.py > docs/commands.md"""
+    made = subprocess.run(
+        [sys.executable, "tools/make_commands_page.py"], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    assert (HERE / "docs/commands.md").read_text(encoding="utf-8") == made.stdout
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for page in [HERE / "README.md", *(HERE / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -9,10 +9,15 @@ from io import BytesIO
 from pydicom import Dataset, dcmread
 from pypdf import PdfReader
 
+from dicomnode.archive.records import CycleRow, FindingRow
 from dicomnode.dicom.encapsulated_pdf import ENCAPSULATED_PDF_STORAGE
 from dicomnode.dicom.uids import revision_uid
 from dicomnode.model import Severity
+from dicomnode.node import persons
+from dicomnode.node.earlier import COURSE_OUTDATED, changes_sums
 from dicomnode.node.job import Job, Outcome
+from dicomnode.node.pipeline import compute
+from dicomnode.node.states import current_revision
 from tests.desk import Desk
 from tests.faults.tiny import ADMINISTERED, Tiny
 
@@ -130,3 +135,60 @@ def test_the_report_shows_what_a_person_accepted_before_the_computation(desk: De
     assert "60 min apart and may be one acquisition" in text_of(made(desk, outcome)["pdf"])
     assert "(accepted by a person)" in text_of(made(desk, outcome)["pdf"])
     assert Job.model_validate_json(job.model_dump_json()) == job, "as a replay reads it"
+
+
+def test_a_cycle_whose_sums_hold_an_earlier_cycles_old_answer_says_so_and_can_be_computed_anew(
+    new_desk: Callable[..., Desk],
+) -> None:
+    """Cycle 1 gets a late image after cycle 2 was sent: the report of cycle 2 adds up what is superseded."""
+    desk = new_desk(expected=1, more='[tia]\nmethod = "stp-physical"')
+    again = ADMINISTERED + timedelta(weeks=8)
+    desk.arrive(Tiny("one").time_point(24.0))
+    desk.arrive(Tiny("one", again, 7000.0).time_point(25.0))
+    first, second = (c["cycle"]["id"] for c in desk.rows())
+    for cycle in (first, second):
+        _, outcome = desk.compute(cycle)
+        assert outcome.verdict.release, outcome.verdict.holds
+    assert desk.rules(second, "warning").count("course-outdated") == 0
+    desk.arrive(Tiny("one").time_point(72.0))
+    job, outcome = desk.compute(first)
+    assert (job.number, outcome.verdict.release) == (2, True), outcome.verdict.holds
+    assert desk.rules(second, "warning").count("course-outdated") == 1
+    assert desk.rules(first, "warning").count("course-outdated") == 0
+    persons.hold(desk.house, second, "AB", "sums", desk.now)
+    desk.release(second)
+    job = desk.start(second)
+    assert job.number == 2
+    new = {o.region: o.mean_gy for o in outcome.organs}
+    assert {o.region: o.mean_gy for o in job.earlier.organs[0]} == new
+    desk.finish(job, compute(job, desk.house.config, desk.house.store))
+    assert desk.rows()[1]["cycle"]["state"] == "RELEASED"
+
+
+def test_an_answer_that_was_computed_again_with_the_same_doses_changes_no_sums(
+    new_desk: Callable[..., Desk],
+) -> None:
+    """As where only its own sums were computed anew: later cycles would be told for nothing."""
+    desk = new_desk(expected=1, more='[tia]\nmethod = "stp-physical"')
+    desk.arrive(Tiny("one").time_point(24.0))
+    cycle = desk.rows()[0]["cycle"]["id"]
+    _, outcome = desk.compute(cycle)
+    with desk.house.database.write() as session:
+        row, first = session.get_one(CycleRow, cycle), current_revision(session, cycle)
+        assert first is not None
+        session.add(
+            FindingRow(
+                cycle_id=cycle, revision_id=first.id, rule=COURSE_OUTDATED, severity="warning", sentence="x",
+                found_at=desk.now,
+            )
+        )  # fmt: skip
+        assert changes_sums(session, first), "nothing was there before"
+        assert row.state == "RELEASED"
+    persons.hold(desk.house, cycle, "AB", "sums", desk.now)
+    desk.release(cycle)
+    job = desk.start(cycle)
+    desk.finish(job, outcome)
+    with desk.house.database.read() as session:
+        second = current_revision(session, cycle)
+        assert second is not None
+        assert (second.number, changes_sums(session, second)) == (2, False)
