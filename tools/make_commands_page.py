@@ -18,8 +18,8 @@ NODE = (
 )  # fmt: skip
 HEAD = """# Commands
 
-Written by `tools/make_commands_page.py` from the program. Exit codes: 0; 1 where the answer is no (fails, differs,
-waits for a person); 2 usage, configuration, or a refused input, with a sentence on standard error.
+Written by `tools/make_commands_page.py` from the program. Exit codes: 0; 1 where the answer is no (fails,
+differs, waits for a person); 2 usage, configuration, or a refused input, with a sentence on standard error.
 """
 
 
