@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -121,7 +122,8 @@ class Config(Settings):
 def load(path: Path, *, engine: bool = False) -> Config:
     """Read and validate a configuration file; relative paths in it are relative to it.
 
-    ``engine``: also whether the dose engine is there and takes its options, which imports it.
+    ``engine``: also whether the dose engine is there and takes its options, which imports it, and whether
+    what reconstructs is installed.
 
     Raises
     ------
@@ -142,6 +144,9 @@ def load(path: Path, *, engine: bool = False) -> Config:
     except ValidationError as error:
         faults = [_fault(path, dict(e), lines) for e in error.errors()]
         raise ConfigError([*faults, *of_engine]) from error
+    if engine and config.recon.reconstruct and find_spec("torch") is None:
+        where = f"{path}:{lines.get(('recon', 'reconstruct'), 1)}"
+        of_engine.append(f"{where}: recon.reconstruct: torch is not installed: pip install dicomnode[recon]")
     if of_engine:
         raise ConfigError(of_engine)
     folder = config.archive.data_folder

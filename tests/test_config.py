@@ -61,6 +61,16 @@ def test_an_engine_that_is_not_there_or_does_not_take_its_options_is_told_before
     assert load(path).dose.options == {"foo": 1, "workers": 0}
 
 
+def test_a_reconstruction_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[recon]\nreconstruct = true\n", encoding="utf-8")
+    monkeypatch.setattr("dicomnode.config.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"2: recon\.reconstruct: torch is not installed"):
+        load(path, engine=True)
+
+
 def test_a_file_that_is_no_toml_is_told(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[node\n", encoding="utf-8")
