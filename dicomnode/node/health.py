@@ -44,6 +44,9 @@ class _Gauges(Collector):
             for state, n in counts.items():
                 deliveries.add_metric([peer, state], n)
         yield deliveries
+        yield GaugeMetricFamily(
+            "dicomnode_quarantined", "objects in quarantine that wait for a person", now.quarantined
+        )
         yield GaugeMetricFamily("dicomnode_free_bytes", "free space in the store", now.free_gb * 2**30)
         up = GaugeMetricFamily("dicomnode_role_up", "1 while the role's process runs", labels=["role"])
         for role, alive in self.roles().items():

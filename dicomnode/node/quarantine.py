@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from dicomnode.archive.records import Instance
@@ -34,6 +35,15 @@ class Quarantined:
 
 def waiting(session: Session) -> list[Instance]:
     """Objects in quarantine of which no corrected one has come, oldest first."""
+    return list(session.scalars(_waiting().order_by(Instance.id)))
+
+
+def number_waiting(session: Session) -> int:
+    """How many there are."""
+    return session.scalar(select(func.count()).select_from(_waiting().subquery())) or 0
+
+
+def _waiting() -> Select[Any]:
     other = aliased(Instance)
     replaced = (
         select(other.id)
@@ -41,8 +51,7 @@ def waiting(session: Session) -> list[Instance]:
         .correlate(Instance)
         .exists()
     )
-    chosen = select(Instance).where(Instance.state == QUARANTINED, ~replaced)
-    return list(session.scalars(chosen.order_by(Instance.id)))
+    return select(Instance).where(Instance.state == QUARANTINED, ~replaced)
 
 
 def listed(house: House) -> list[Quarantined]:

@@ -44,7 +44,8 @@ class Status:
         return bool(self.held or self.quarantined or parked)
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), default=str, indent=2)
+        facts = {**asdict(self), "waits_for_a_person": self.waits_for_a_person}
+        return json.dumps(facts, default=str, indent=2)
 
 
 def status(house: House) -> Status:
@@ -70,7 +71,7 @@ def status(house: House) -> Status:
             cycles=_counts(session, CycleRow.state),
             deliveries=deliveries,
             held=tuple(held),
-            quarantined=len(quarantine.waiting(session)),
+            quarantined=quarantine.number_waiting(session),
             free_gb=house.store.free_bytes() / 2**30,
             database=house.database.dialect,
         )
