@@ -103,14 +103,17 @@ def _history(facts: dict[str, Any]) -> Iterator[str]:
 
 def _doses(facts: dict[str, Any]) -> Iterator[str]:
     organs = facts.get("organ_doses", [])
+    alphas = any(o["alpha_gy"] is not None for o in organs)
     if organs:
-        columns = (("mean Gy", 10), ("+-", 8), ("D98", 9), ("D50", 9), ("D2", 9), ("mL", 9), ("BED Gy", 9))
+        columns = [("mean Gy", 10), ("+-", 8), ("D98", 9), ("D50", 9), ("D2", 9), ("mL", 9), ("BED Gy", 9)]
+        columns += [("alpha Gy", 10)] if alphas else []
         yield f"{'region':<24}" + "".join(f"{name:>{width}}" for name, width in columns)
     for o in organs:
         bed = f"{o['bed_gy']:9.2f}" if o["bed_gy"] is not None else f"{'-':>9}"
         yield (
             f"{o['region']:<24}{o['mean_gy']:10.3f}{o['sigma_gy']:8.3f}{o['d98_gy']:9.3f}"
             f"{o['d50_gy']:9.3f}{o['d2_gy']:9.3f}{o['volume_ml']:9.1f}{bed}"
+            + (f"{o['alpha_gy'] or 0.0:10.3f}" if alphas else "")
         )
 
 

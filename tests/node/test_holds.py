@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select, text, update
 
 from dicomnode.archive.records import CycleRow, Instance, OrganDoseRow
+from dicomnode.cli import cli
 from dicomnode.model import OrganDose, Verdict
 from dicomnode.node import persons
 from dicomnode.node.job import Outcome
@@ -120,3 +122,7 @@ def test_the_part_of_alpha_particles_has_a_column_that_quality_assurance_can_ask
         rows = session.execute(text("SELECT region, alpha_gy FROM v_organ_doses ORDER BY region")).all()
         assert session.scalars(select(OrganDoseRow.alpha_gy).where(OrganDoseRow.region == "liver")).all()
     assert [tuple(r) for r in rows] == [("liver", 1.9), ("spleen", None)]
+    shown = CliRunner().invoke(cli, ["show", job.cycle_id, "--config", str(desk.folder / "config.toml")])
+    (header,) = (line for line in shown.output.splitlines() if line.startswith("region"))
+    (liver,) = (line for line in shown.output.splitlines() if line.startswith("liver"))
+    assert (header.split()[-2:], liver.split()[-1]) == (["alpha", "Gy"], "1.900")
