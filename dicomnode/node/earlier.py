@@ -22,7 +22,7 @@ from dicomnode.config import Config
 from dicomnode.cycle.administration import same
 from dicomnode.model import Administration, Finding, Severity
 from dicomnode.node.job import AdministrationJob, Course, EarlierOrgan, Superseded
-from dicomnode.node.states import finding_row
+from dicomnode.node.states import finding_row, is_held_by_person
 
 COURSE_OUTDATED = "course-outdated"
 
@@ -47,9 +47,10 @@ def course_before(
 
 
 def _computed(session: Session, row: CycleRow, before: datetime) -> Sequence[tuple[str, Administration]]:
-    """Released revisions of earlier cycles with their administrations, in order of time."""
+    """Released revisions of earlier cycles with their administrations, in order of time; none of a cycle that
+    a person holds, since whose dose that is may be what the person doubts."""
     rows = session.execute(
-        select(Revision.id, AdministrationRow)
+        select(Revision.id, AdministrationRow, CycleRow)
         .join(CycleRow, CycleRow.id == Revision.cycle_id)
         .join(AdministrationRow, AdministrationRow.id == CycleRow.administration_id)
         .where(
@@ -60,7 +61,11 @@ def _computed(session: Session, row: CycleRow, before: datetime) -> Sequence[tup
         )
         .order_by(AdministrationRow.administered_at)
     )
-    return [(r, Administration(a.nuclide, a.activity_mbq, a.administered_at)) for r, a in rows]
+    return [
+        (r, Administration(a.nuclide, a.activity_mbq, a.administered_at))
+        for r, a, cycle in rows
+        if not is_held_by_person(cycle)
+    ]
 
 
 def _organs(session: Session, revision: str) -> tuple[EarlierOrgan, ...]:

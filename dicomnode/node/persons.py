@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from dicomnode.archive import outbox
-from dicomnode.archive.records import Delivery
+from dicomnode.archive.records import CycleRow, Delivery, FindingRow, TimePointRow
 from dicomnode.audit import events, trail
+from dicomnode.config import Config
 from dicomnode.errors import Refused
-from dicomnode.model import Administration
-from dicomnode.node import administrations, revisions
+from dicomnode.model import Administration, Severity
+from dicomnode.node import administrations
+from dicomnode.node.earlier import is_course_outdated, tell_later_cycles
 from dicomnode.node.facts import find_cycle
 from dicomnode.node.house import House
-from dicomnode.node.lifecycle import NoSuchStep
-from dicomnode.node.states import about, current_revision
+from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
+from dicomnode.node.states import HELD_BY, about, change, current_revision
 from dicomnode.physics.nuclides import nuclide as known_nuclide
 
 
@@ -72,18 +77,70 @@ def release(house: House, cycle_id: str, by: str, because: str, now: datetime) -
     with house.database.write() as session:
         row = find_cycle(session, cycle_id)
         try:
-            revisions.person_releases(session, row, by, because, house.config, now)
+            _release(session, row, by, because, house.config, now)
         except NoSuchStep as error:
             raise Refused(str(error)) from error
         return f"cycle {row.id} is {row.state}"
+
+
+def _release(session: Session, row: CycleRow, by: str, because: str, config: Config, now: datetime) -> None:
+    """A person takes responsibility: what held the cycle is recorded as accepted."""
+    revision = current_revision(session, row.id)
+    left_before = (
+        revision is not None
+        and revision.inputs_digest == row.inputs_digest
+        and revision.released_at is not None
+        and not is_course_outdated(session, revision)
+    )
+    if State(row.state) not in (State.HELD, State.COLLECTING):
+        raise NoSuchStep(f"cycle {row.id} is {row.state}; only a held or collecting one can be released")
+    row.accepted = json.dumps(sorted(set(map(tuple, json.loads(row.accepted))) | set(_held(session, row))))
+    row.released_by, row.released_because = by, because
+    before = State(row.state)
+    has_images = session.scalars(select(TimePointRow.id).where(TimePointRow.cycle_id == row.id)).first()
+    after, instructions = released(left_before=left_before, has_images=has_images is not None)
+    row.state, row.state_since, row.reasons = after, now, "[]"
+    trail.append(session, events.cycle_released(by, about(row), because=because))
+    moved = events.cycle_state_changed(
+        config.node.name, about(row), before=before, after=after, reasons=[f"released by {by}"]
+    )
+    trail.append(session, moved)
+    if Instruction.QUEUE_DELIVERIES in instructions and revision is not None:
+        revision.state = "RELEASED"
+        stopped = select(Delivery.id).where(Delivery.revision_id == revision.id, Delivery.state == "PARKED")
+        outbox.requeue(session, session.scalars(stopped).all(), now)
+
+
+def _held(session: Session, row: CycleRow) -> Sequence[tuple[str, str]]:
+    revision = current_revision(session, row.id)
+    of_now = ["", revision.id if revision is not None else ""]
+    return [
+        (rule, subject)
+        for rule, subject in session.execute(
+            select(FindingRow.rule, FindingRow.subject).where(
+                FindingRow.cycle_id == row.id,
+                FindingRow.revision_id.in_(of_now),
+                FindingRow.severity == Severity.HOLD.value,
+            )
+        )
+    ]
 
 
 def hold(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:
     """A person holds a cycle; returns a sentence."""
     with house.database.write() as session:
         row = find_cycle(session, cycle_id)
-        revisions.person_holds(session, row, by, because, house.config, now)
+        _hold(session, row, by, because, house.config, now)
         return f"cycle {row.id} is {row.state}"
+
+
+def _hold(session: Session, row: CycleRow, by: str, because: str, config: Config, now: datetime) -> None:
+    """A person stops the cycle; what has not left stays here."""
+    trail.append(session, events.cycle_held(by, about(row), because=because))
+    reasons = [f"{HELD_BY}{by}: {because}"]
+    if State(row.state) is State.DELIVERED:
+        tell_later_cycles(session, row, config, now)
+    change(session, row, Happening.PERSON_HOLDS, reasons, config.node.name, now)
 
 
 def send(

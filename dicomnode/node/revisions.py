@@ -25,7 +25,6 @@ from dicomnode.archive.records import (
     OrganDoseRow,
     Result,
     Revision,
-    TimePointRow,
 )
 from dicomnode.audit import codes, events, trail
 from dicomnode.audit.about import About
@@ -35,14 +34,13 @@ from dicomnode.model import Finding, Severity
 from dicomnode.node.earlier import (
     changes_sums,
     course_before,
-    is_course_outdated,
     superseded,
     tell_later_cycles,
 )
 from dicomnode.node.job import Job, Outcome
-from dicomnode.node.lifecycle import Happening, Instruction, NoSuchStep, State, released
+from dicomnode.node.lifecycle import Happening, State
 from dicomnode.node.plans import job_of, look_at
-from dicomnode.node.states import HELD_BY, about, change, current_revision, finding_row
+from dicomnode.node.states import about, change, current_revision, finding_row
 
 STOPPED = ("HELD", "SUPERSEDED")
 MOST_ATTEMPTS = 2
@@ -280,60 +278,6 @@ def withdraw_stopped(session: Session, now: datetime) -> None:
     )
     for revision_id, state in session.execute(stopped).all():
         outbox.withdraw(session, revision_id, f"its revision was {state.lower()} meanwhile", now)
-
-
-def person_releases(
-    session: Session, row: CycleRow, by: str, because: str, config: Config, now: datetime
-) -> None:
-    """A person takes responsibility: what held the cycle is recorded as accepted."""
-    revision = current_revision(session, row.id)
-    left_before = (
-        revision is not None
-        and revision.inputs_digest == row.inputs_digest
-        and revision.released_at is not None
-        and not is_course_outdated(session, revision)
-    )
-    if State(row.state) not in (State.HELD, State.COLLECTING):
-        raise NoSuchStep(f"cycle {row.id} is {row.state}; only a held or collecting one can be released")
-    row.accepted = json.dumps(sorted(set(map(tuple, json.loads(row.accepted))) | set(_held(session, row))))
-    row.released_by, row.released_because = by, because
-    before = State(row.state)
-    has_images = session.scalars(select(TimePointRow.id).where(TimePointRow.cycle_id == row.id)).first()
-    after, instructions = released(left_before=left_before, has_images=has_images is not None)
-    row.state, row.state_since, row.reasons = after, now, "[]"
-    trail.append(session, events.cycle_released(by, about(row), because=because))
-    moved = events.cycle_state_changed(
-        config.node.name, about(row), before=before, after=after, reasons=[f"released by {by}"]
-    )
-    trail.append(session, moved)
-    if Instruction.QUEUE_DELIVERIES in instructions and revision is not None:
-        revision.state = "RELEASED"
-        stopped = select(Delivery.id).where(Delivery.revision_id == revision.id, Delivery.state == "PARKED")
-        outbox.requeue(session, session.scalars(stopped).all(), now)
-
-
-def _held(session: Session, row: CycleRow) -> Sequence[tuple[str, str]]:
-    revision = current_revision(session, row.id)
-    of_now = ["", revision.id if revision is not None else ""]
-    return [
-        (rule, subject)
-        for rule, subject in session.execute(
-            select(FindingRow.rule, FindingRow.subject).where(
-                FindingRow.cycle_id == row.id,
-                FindingRow.revision_id.in_(of_now),
-                FindingRow.severity == Severity.HOLD.value,
-            )
-        )
-    ]
-
-
-def person_holds(
-    session: Session, row: CycleRow, by: str, because: str, config: Config, now: datetime
-) -> None:
-    """A person stops the cycle; what has not left stays here."""
-    trail.append(session, events.cycle_held(by, about(row), because=because))
-    reasons = [f"{HELD_BY}{by}: {because}"]
-    change(session, row, Happening.PERSON_HOLDS, reasons, config.node.name, now)
 
 
 def settle_deliveries(session: Session, config: Config, now: datetime) -> None:

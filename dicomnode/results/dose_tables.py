@@ -112,7 +112,7 @@ def write_not_in_course(pages: list[Page], missing: Sequence[Administration], zo
     if pages[-1].room < 60:
         pages.append(Page())
     pages[-1].skip(2)
-    text = f"These sums are too low: no dose has been released here of {given}."
+    text = f"These sums are too low: no dose counts here (none released, or held) of {given}."
     pages[-1].paragraph(LEFT, text, color=RED)
 
 

@@ -13,7 +13,7 @@ from dicomnode.archive.records import CycleRow, FindingRow
 from dicomnode.dicom.encapsulated_pdf import ENCAPSULATED_PDF_STORAGE
 from dicomnode.dicom.uids import revision_uid
 from dicomnode.model import Severity
-from dicomnode.node import persons
+from dicomnode.node import persons, revisions
 from dicomnode.node.earlier import COURSE_OUTDATED, changes_sums
 from dicomnode.node.job import Job, Outcome
 from dicomnode.node.pipeline import compute
@@ -112,7 +112,7 @@ def test_the_report_says_which_earlier_cycles_its_sums_leave_out(new_desk: Calla
     second, third = (c["cycle"]["id"] for c in desk.rows())
     job, outcome = desk.compute(second)
     assert [a.activity_mbq for a in job.earlier.without_dose] == [7400.0], "told, and no image of it came"
-    assert "no dose has been released here of 7400 MBq Lu-177 of 2026-03-02." in text_of(
+    assert "no dose counts here (none released, or held) of 7400 MBq Lu-177 of 2026-03-02." in text_of(
         made(desk, outcome)["pdf"]
     )
     job, outcome = desk.compute(third)
@@ -158,7 +158,7 @@ def test_a_cycle_whose_sums_hold_an_earlier_cycles_old_answer_says_so_and_can_be
     persons.hold(desk.house, second, "AB", "sums", desk.now)
     desk.release(second)
     job = desk.start(second)
-    assert job.number == 2
+    assert (job.number, job.earlier.without_dose) == (2, ())
     new = {o.region: o.mean_gy for o in outcome.organs}
     assert {o.region: o.mean_gy for o in job.earlier.organs[0]} == new
     desk.finish(job, compute(job, desk.house.config, desk.house.store))
@@ -192,3 +192,19 @@ def test_an_answer_that_was_computed_again_with_the_same_doses_changes_no_sums(
         second = current_revision(session, cycle)
         assert second is not None
         assert (second.number, changes_sums(session, second)) == (2, False)
+
+
+def test_what_a_person_holds_is_in_no_later_sum(new_desk: Callable[..., Desk]) -> None:
+    """Cycle 1 was delivered; then somebody saw that it is another patient's."""
+    desk = new_desk(expected=1, more='[tia]\nmethod = "stp-physical"')
+    desk.arrive(Tiny("one").time_point(24.0))
+    first = desk.rows()[0]["cycle"]["id"]
+    desk.compute(first)
+    with desk.house.database.write() as session:
+        revisions.settle_deliveries(session, desk.house.config, desk.now)  # no peer wants anything
+    assert desk.rows()[0]["cycle"]["state"] == "DELIVERED"
+    persons.hold(desk.house, first, "AB", "wrong patient", desk.now)
+    desk.arrive(Tiny("one", ADMINISTERED + timedelta(weeks=8), 7000.0).time_point(25.0))
+    job = desk.start(desk.rows()[1]["cycle"]["id"])
+    assert job.earlier.organs == ()
+    assert [a.activity_mbq for a in job.earlier.without_dose] == [7400.0]
