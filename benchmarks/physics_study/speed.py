@@ -1,4 +1,8 @@
-"""Cost of an uncertainty: this code, its analogue mode, GATE and EGSnrc on one problem."""
+"""Cost of an uncertainty: this code, its analogue mode, GATE and EGSnrc on one problem.
+
+GATE is run where .venv-gate is in the checkout (``make test-gate``) or DICOMNODE_GATE_PYTHON names a Python
+that has it.
+"""
 
 from __future__ import annotations
 
