@@ -50,10 +50,6 @@ class Found:
         return 1e6 * float((self.variance[where] / self.share[where]).mean())
 
 
-def run_of(problem: Problem, settings: TransportSettings, seed: int, analogue: bool = False) -> Run:
-    return Run(problem, settings, seed, analogue)
-
-
 def found(run: Run, component: Component, histories: int) -> Found:
     """After compilation; ``histories`` of each batch."""
     run.batch(component, 99, 500, lambda _: None)
@@ -97,7 +93,7 @@ def photons(name: str) -> tuple[str, ...]:
 
 
 def _photons(problem: Problem, seed: int, decays: float, analogue: bool) -> Found:
-    run = run_of(problem, TransportSettings(threads=1), seed, analogue)
+    run = Run(problem, TransportSettings(threads=1), seed, analogue)
     component = component_of(run, "photon")
     return found(run, component, int(decays * component.source.per_decay / BATCHES))
 
@@ -184,7 +180,7 @@ def _electrons(
     where = [region(problem, 1.0).ravel(), *((material == n) & body for n in TISSUES.values())]
     out = []
     for seed in SEEDS:
-        run = run_of(problem, settings, seed, analogue)
+        run = Run(problem, settings, seed, analogue)
         change(run)
         got = found(run, component_of(run, "electron"), PER_VOXEL * int(body.sum()))
         out.append(([got.of_one_decay(here) for here in where], got.seconds, got.lung))
