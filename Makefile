@@ -75,7 +75,8 @@ oracle: .venv-oracle/.installed
 	.venv-oracle/bin/pip install --quiet --requirement tests/recon/requirements.txt
 	touch $@
 
-# Every table and figure of docs/physics.md (half an hour of CPU). PARTS="tail figures" makes some of them.
+# Every table and figure of docs/physics.md (half an hour of CPU). PARTS="tail figures" makes some of them. GATE
+# is measured where $(GATE_VENV) is there or DICOMNODE_GATE_PYTHON names a Python that has it.
 physics-study: install
 	$(BIN)/python benchmarks/physics_study $(PARTS)
 

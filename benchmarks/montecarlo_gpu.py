@@ -20,9 +20,9 @@ import argparse
 import time
 
 import numpy as np
-from montecarlo import patient
 from numba import cuda
 from numba.core import config
+from physics_study.costs import patient
 
 from dicomnode.montecarlo import gpu, gpu_kernels
 from dicomnode.montecarlo.batches import Run

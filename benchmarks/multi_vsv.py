@@ -3,7 +3,10 @@
     python benchmarks/multi_vsv.py [--size 128] [--edge 4] [--nuclide Lu-177] [--kernel-of target]
 
 The patient: a body of tissue with two lungs and a spine, air around, densities with noise, so that all twenty
-media occur. Prints times, the ratio, peak memory (child processes), and how far the maps differ.
+media occur. Prints times, the ratio, peak memory (child processes), and how far the maps differ. Convolutions
+alone: of the engine without the making of kernels, mass and uncertainty; the second of two calls. Rows for a
+GPU (``device = "gpu"``) where torch sees one, otherwise a line that says so; also of the second call, and
+timed after the device has finished.
 The plain sum's voxel kernels are made the slow way (``physics.voxel_kernels``) and not counted in its time.
 """
 
@@ -16,6 +19,10 @@ import time
 from typing import Any
 
 import numpy as np
+
+SETTINGS = {"workers": 2, "memory_limit_gb": 64}
+Measured = tuple[float, float, float, np.ndarray]
+"""Seconds, CPU seconds, peak memory in MiB, dose."""
 
 
 def patient(size: int, edge: float) -> tuple[Any, Any]:
@@ -42,31 +49,75 @@ def patient(size: int, edge: float) -> tuple[Any, Any]:
     return TiaMap(grid, tia), Anatomy(DensityMap(grid, density), np.ones(density.shape, bool))
 
 
-def engine(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[float, float, np.ndarray]:
-    """The engine whole: kernels, convolutions, uncertainty."""
+def finished(options: dict[str, Any]) -> None:
+    """Wait for the device."""
+    if options.get("device") == "gpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def engine(
+    size: int, edge: float, name: str, options: dict[str, Any], calls: int = 1
+) -> tuple[float, float, np.ndarray]:
+    """The engine whole: kernels, convolutions, uncertainty; the last of some calls."""
     from dicomnode.dose.registry import build
     from dicomnode.physics.media import medium_kernels
     from dicomnode.physics.nuclides import nuclide
 
     tia, anatomy = patient(size, edge)
     medium_kernels(nuclide(name).name)
-    made = build("multi-vsv", {"workers": 2, "memory_limit_gb": 64, **options})
-    start, used = time.perf_counter(), time.process_time()
-    gy = made.dose(tia, anatomy, nuclide(name)).gy
+    made = build("multi-vsv", SETTINGS | options)
+    for _ in range(calls):
+        start, used = time.perf_counter(), time.process_time()
+        gy = made.dose(tia, anatomy, nuclide(name)).gy
+        finished(options)
     return time.perf_counter() - start, time.process_time() - used, gy
+
+
+def convolutions(
+    size: int, edge: float, name: str, options: dict[str, Any]
+) -> tuple[float, float, np.ndarray]:
+    """What a GPU takes over: kernels are at hand, mass and uncertainty left to do. The second call."""
+    from dicomnode.dose.media_work import mixture
+    from dicomnode.dose.registry import build
+
+    tia, anatomy = patient(size, edge)
+    work = build("multi-vsv", SETTINGS | options)._work(
+        tia, mixture(anatomy.density.g_per_cm3, "nearest"), name
+    )
+    for _ in range(2):
+        start, used = time.perf_counter(), time.process_time()
+        mev = work.value(work.whole, work.far())
+        finished(options)
+    return time.perf_counter() - start, time.process_time() - used, gray(mev, tia, media_of(anatomy))
+
+
+def media_of(anatomy: Any) -> np.ndarray:
+    """Of each voxel, the nearest of the twenty."""
+    from dicomnode.physics.media import MEDIA_G_PER_CM3
+
+    return np.abs(anatomy.density.g_per_cm3[..., None] - np.array(MEDIA_G_PER_CM3)).argmin(axis=-1)
+
+
+def gray(mev: np.ndarray, tia: Any, which: np.ndarray) -> np.ndarray:
+    """Dose to the medium of each voxel."""
+    from dicomnode.physics.kernels import JOULE_PER_MEV
+    from dicomnode.physics.media import MEDIA_G_PER_CM3
+
+    kg = np.maximum(np.array(MEDIA_G_PER_CM3)[which], 0.1) * tia.grid.voxel_ml * 1e-3
+    return mev * JOULE_PER_MEV / kg
 
 
 def plain(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[float, float, np.ndarray]:
     """Twenty times scipy.signal.fftconvolve; each result where its medium lies, or of its medium's decays."""
     from scipy.signal import fftconvolve
 
-    from dicomnode.physics.kernels import JOULE_PER_MEV
-    from dicomnode.physics.media import MEDIA_G_PER_CM3, medium_kernels
+    from dicomnode.physics.media import medium_kernels
     from dicomnode.physics.voxel_kernels import voxel_kernel
 
     tia, anatomy = patient(size, edge)
-    rho = np.array(MEDIA_G_PER_CM3)
-    which = np.abs(anatomy.density.g_per_cm3[..., None] - rho).argmin(axis=-1)
+    which = media_of(anatomy)
     decays = tia.mbq_s_per_ml.astype(float) * tia.grid.voxel_ml * 1e6
     index = np.abs(np.arange(-(size - 1), size))
     total, seconds, cpu = np.zeros(decays.shape), 0.0, 0.0
@@ -80,8 +131,7 @@ def plain(size: int, edge: float, name: str, options: dict[str, Any]) -> tuple[f
         total += np.where(here, mev, 0.0) if options["kernel_of"] == "target" else mev
         seconds += time.perf_counter() - start
         cpu += time.process_time() - used
-    mass_kg = np.maximum(rho[which], 0.1) * tia.grid.voxel_ml * 1e-3
-    return seconds, cpu, total * JOULE_PER_MEV / mass_kg
+    return seconds, cpu, gray(total, tia, which)
 
 
 def _child(work: Any, arguments: tuple[Any, ...], pipe: Any) -> None:
@@ -90,15 +140,43 @@ def _child(work: Any, arguments: tuple[Any, ...], pipe: Any) -> None:
     pipe.send((seconds, cpu, peak, result))
 
 
-def measure(work: Any, *arguments: Any) -> tuple[float, float, float, np.ndarray]:
+def measure(work: Any, *arguments: Any) -> Measured:
     """(seconds, CPU seconds, peak memory of its process in MiB, the dose)."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(work, arguments, theirs))
     process.start()
-    found: tuple[float, float, float, np.ndarray] = ours.recv()
+    found: Measured = ours.recv()
     process.join()
     return found
+
+
+def device() -> str:
+    """Name of the GPU that torch sees, or nothing."""
+    try:
+        import torch
+    except ImportError:
+        return ""
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
+
+
+def row(what: str, found: Measured, reference: Measured | None) -> None:
+    seconds, cpu, peak, gy = found
+    line = f"{what:40} {seconds:7.3f} {cpu:7.3f}"
+    if reference:
+        off = np.abs(gy - reference[3]).max() / reference[3].max()
+        line += f" {reference[0] / seconds:9.1f} {peak:9.0f} {off:17.1e}"
+    print(line, flush=True)
+
+
+def rows(case: tuple[int, float, str], options: dict[str, Any], reference: Measured | None) -> None:
+    """The engine on one device, in both precisions."""
+    calls, where = (2, ", GPU") if options.get("device") == "gpu" else (1, "")
+    for precision in ("double", "single"):
+        chosen = options | {"precision": precision}
+        row(f"engine multi-vsv whole{where}, {precision}", measure(engine, *case, chosen, calls), reference)
+        if options["kernel_of"] != "both":
+            row(f"  convolutions alone{where}, {precision}", measure(convolutions, *case, chosen), reference)
 
 
 def main() -> None:
@@ -114,17 +192,14 @@ def main() -> None:
     case = (given.size, given.edge, given.nuclide)
     options: dict[str, Any] = {"kernel_of": given.kernel_of}
     reference = None if given.no_plain else measure(plain, *case, options)
-    print(f"{'':34} {'s':>7} {'CPU s':>7} {'speed-up':>9} {'peak MiB':>9} {'difference / max':>17}")
+    print(f"{'':40} {'s':>7} {'CPU s':>7} {'speed-up':>9} {'peak MiB':>9} {'difference / max':>17}")
     if reference:
-        seconds, cpu, peak, _ = reference
-        print(f"{'plain sum, scipy.signal':34} {seconds:7.2f} {cpu:7.2f} {1.0:9.1f} {peak:9.0f}")
-    for precision in ("double", "single"):
-        seconds, cpu, peak, gy = measure(engine, *case, options | {"precision": precision})
-        line = f"{'engine multi-vsv whole, ' + precision:34} {seconds:7.2f} {cpu:7.2f}"
-        if reference:
-            off = np.abs(gy - reference[3]).max() / reference[3].max()
-            line += f" {reference[0] / seconds:9.1f} {peak:9.0f} {off:17.1e}"
-        print(line)
+        row("plain sum, scipy.signal", reference, reference)
+    rows(case, options, reference)
+    gpu = device()
+    print(f"GPU: {gpu}" if gpu else "GPU: none at hand, device = gpu not run")
+    if gpu:
+        rows(case, options | {"device": "gpu"}, reference)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from egsnrc import REFERENCE, Array
 from page import Table, with_sigma
-from points import DEFAULT, scattering_times
+from points import DEFAULT
+from varied import scattering_times
 
 from dicomnode.montecarlo import cpu
 from dicomnode.montecarlo.source import electron_component, members

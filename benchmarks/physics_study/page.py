@@ -38,12 +38,13 @@ def with_sigma(value: float, sigma: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}({max(round(sigma * 10**digits), 1)})"
 
 
-def keep(part: str, tables: Sequence[Table], cpu_minutes: float, sources: str) -> None:
-    """Put a part's tables on record, and write the page anew."""
+def keep(part: str, tables: Sequence[Table], cpu_minutes: float, sources: str, order: Sequence[str]) -> None:
+    """Put a part's tables on record, and write the page anew, parts in their order."""
     record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     record[part] = {
         "cpu_minutes": round(cpu_minutes, 1), "sources": sources[:16], "tables": [asdict(t) for t in tables],
     }  # fmt: skip
+    record = {name: record[name] for name in order if name in record}
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write(record)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
 
 import numpy as np
 from egsnrc import Array, shells
 from page import Table, with_sigma
+from varied import born_law, scattering_times
 
 from dicomnode.montecarlo import cpu, radial
+from dicomnode.montecarlo.particle import POSITRON
 from dicomnode.montecarlo.source import (
     Component,
     Source,
@@ -18,51 +19,46 @@ from dicomnode.montecarlo.source import (
     members,
 )
 from dicomnode.montecarlo.world import Cuts, make_world
-from dicomnode.physics import scattering
 from dicomnode.physics.interactions import medium_of
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.tissues import tissue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEFAULT = Cuts(electron=0.01, photon=0.001, delta=0.01, brems=0.01, step_k=0.05)
 BATCHES, INTERVALS = 10, 10
 HISTORIES = {"Lu-177": 1e6, "Y-90": 4e5, "I-131": 6e5}
 TAIL_HISTORIES, TAIL_FROM_MEV = 3e5, 0.24
 TAIL_MM = (0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+END_MM, END_HISTORIES = (0.7, 1.2), 5e5
 
 
-@contextmanager
-def scattering_times(factor: float) -> Iterator[None]:
-    """Elastic and soft inelastic scattering so many times as strong."""
-    law = scattering.transport_coefficients
+def batches_of_shells(
+    component: Component, edges_mm: Array, histories: float, cuts: Cuts = DEFAULT, seed: int = 5
+) -> Array:
+    """MeV per decay by shell around a point source in water: a row for each batch."""
+    source = component.source
+    positrons = bool((source.kind == POSITRON).any())
+    world = make_world(
+        np.ones((1, 1, 1), np.float32), np.zeros((1, 1, 1), int), (2000.0,) * 3,
+        [medium_of(tissue("water"))], cuts, source.highest_mev * 1.001, positrons,
+    )  # fmt: skip
+    each, rows = int(histories / BATCHES), np.zeros((BATCHES, len(edges_mm)))
+    for batch, row in enumerate(rows):
+        radial.run(world, source, each, np.uint64(seed), batch, edges_mm, row, cpu.scratch())
+    rows *= source.per_decay / each
+    rows[:, 0] += component.local_mev
+    return rows[:, :-1]
 
-    def scaled(*given, **named):  # type: ignore[no-untyped-def]
-        return tuple(factor * value for value in law(*given, **named))
 
-    scattering.transport_coefficients = scaled  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        scattering.transport_coefficients = law
+def mean_and_sigma(rows: Array) -> tuple[Array, Array]:
+    """Of batches, along the first axis."""
+    return rows.mean(axis=0), rows.std(axis=0, ddof=1) / len(rows) ** 0.5
 
 
 def electron_shells(
     component: Component, edges_mm: Array, histories: float, cuts: Cuts = DEFAULT
 ) -> tuple[Array, Array]:
     """(MeV per decay by shell, sigma) around a point source in water."""
-    source = component.source
-    world = make_world(
-        np.ones((1, 1, 1), np.float32), np.zeros((1, 1, 1), int), (2000.0,) * 3,
-        [medium_of(tissue("water"))], cuts, source.highest_mev * 1.001, False,
-    )  # fmt: skip
-    each, rows = int(histories / BATCHES), np.zeros((BATCHES, len(edges_mm)))
-    for batch, row in enumerate(rows):
-        radial.run(world, source, each, np.uint64(5), batch, edges_mm, row, cpu.scratch())
-    rows *= source.per_decay / each
-    rows[:, 0] += component.local_mev
-    return rows.mean(axis=0)[:-1], rows.std(axis=0, ddof=1)[:-1] / BATCHES**0.5
+    return mean_and_sigma(batches_of_shells(component, edges_mm, histories, cuts))
 
 
 def summed(values: Array, edges: Array, bounds: Array, power: int = 1) -> Array:
@@ -138,3 +134,31 @@ def tail() -> Table:
     note = f"Electrons above {1e3 * TAIL_FROM_MEV:.0f} keV only, {TAIL_HISTORIES:.0e} each; sigma of both. "
     note += f"EGSnrc's ({', '.join(f'{x:.4f}' for x in known)}) is common to all rows."
     return Table("End of the 177Lu kernel: ours / EGSnrc with the transport varied", head, rows, note)
+
+
+def end() -> Table:
+    """0.7 to 1.2 mm as a whole, where statistics are better."""
+    edges, energy, sigma = shells("Lu-177", "electron")
+    component, bounds, rows = fast_betas(), np.array(END_MM), []
+    theirs = summed(energy, edges, bounds)[0]
+    small = DEFAULT._replace(electron=0.005, delta=0.005)
+    for label, cuts, seeds in (
+        ("default", DEFAULT, 4),
+        ("step 0.02", DEFAULT._replace(step_k=0.02), 4),
+        ("step 0.01", DEFAULT._replace(step_k=0.01), 2),
+        ("electrons and delta rays down to 5 keV", small, 3),
+        ("the same, bremsstrahlung photons too", small._replace(brems=0.005), 1),
+        ("Born's law of elastic scattering", DEFAULT, 3),
+    ):
+        with born_law() if label.startswith("Born") else nullcontext():
+            found = np.concatenate(
+                [batches_of_shells(component, edges, END_HISTORIES, cuts, 11 + n) for n in range(seeds)]
+            )
+        ours = mean_and_sigma(np.array([summed(row, edges, bounds)[0] for row in found]))
+        rows.append((label, f"{seeds * END_HISTORIES:.1e}", with_sigma(ours[0] / theirs, ours[1] / theirs)))
+    known = summed(sigma, edges, bounds, 2)[0] / theirs
+    note = f"Electrons above {1e3 * TAIL_FROM_MEV:.0f} keV only; our sigma alone, EGSnrc's is "
+    note += f"{100 * known:.2f} %. "
+    note += "Born's law: with form factor and McKinley and Feshbach's correction, without partial waves."
+    head = ("varied", "histories", "ours / EGSnrc")
+    return Table("End of the 177Lu kernel, {} to {} mm as a whole".format(*END_MM), head, rows, note)

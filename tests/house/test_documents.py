@@ -68,6 +68,20 @@ def test_links_between_documents_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def headings(text: str) -> set[str]:
+    """Anchors of the headings of a page, as they are made of them on the web."""
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
+
+
+def test_links_into_a_page_find_their_heading() -> None:
+    for page in [HERE / "README.md", *(HERE / "docs").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+            other = page.parent / target if target else page
+            assert anchor in headings(other.read_text(encoding="utf-8")), f"{page.name}: {target}#{anchor}"
+
+
 @pytest.mark.parametrize(
     "heavy", ["torch", "numba", "SimpleITK", "matplotlib", "opengate", "highdicom", "distributed", "scipy"]
 )
