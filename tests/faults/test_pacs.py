@@ -75,7 +75,7 @@ def test_every_answer_of_a_pacs_ends_as_designed_and_delays_no_other(
     wait_until(lambda: len(dying.got()) >= 2)  # no answer: the same object again
     assert len({(g.uid, g.sha256) for g in dying.got()}) == 1
     # a rejection for good is a matter of configuration: told, and tried rarely (here: twice at most)
-    assert by_peer(stand.facts())["stranger"]["state"] == "QUEUED"
+    wait_until(lambda: by_peer(stand.facts())["stranger"]["state"] == "QUEUED")  # not in a try just now
     assert stand.facts()["cycle"]["state"] == "RELEASED"
 
     with stand.house.database.read() as session:
