@@ -67,11 +67,15 @@ def test_every_answer_of_a_pacs_ends_as_designed_and_delays_no_other(
     for name in ("full", "dying", "busy", "absent"):
         wait_until(lambda name=name: by_peer(stand.facts())[name]["last_status"] != "")
         assert by_peer(stand.facts())[name]["state"] in ("QUEUED", "SENDING"), name
-    last = {n: d["last_status"] for n, d in by_peer(stand.facts()).items()}
-    assert last["full"] == "A700"
-    assert (last["busy"], last["stranger"], last["absent"]) == (
-        "rejected-transient", "rejected-permanent", "unreachable",
-    )  # fmt: skip
+
+    def last(*names: str) -> tuple[str, ...]:
+        found = by_peer(stand.facts())
+        return tuple(found[name]["last_status"] for name in names)
+
+    assert last("full") == ("A700",)
+    # (a connection that closes right after the rejection may be seen first, as "aborted": it is tried again)
+    expected = ("rejected-transient", "rejected-permanent", "unreachable")
+    wait_until(lambda: last("busy", "stranger", "absent") == expected)
     wait_until(lambda: len(dying.got()) >= 2)  # no answer: the same object again
     assert len({(g.uid, g.sha256) for g in dying.got()}) == 1
     # a rejection for good is a matter of configuration: told, and tried rarely (here: twice at most)
