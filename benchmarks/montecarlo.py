@@ -77,7 +77,7 @@ def ours(problem: Problem, decays: float, analogue: bool, block: int = 1) -> Cos
     """Measured by batches, after compilation."""
     settings = TransportSettings(decays=decays, threads=1, shared_block_voxels=block)
     run = Run(problem, settings, 1, analogue)
-    where = region(problem, 1.0).ravel()
+    where = region(problem).ravel()
     found = {}
     for component in run.components:
         run.batch(component, 99, 500, lambda _: None)
@@ -104,7 +104,7 @@ def by_gate(problem: Problem, name: str, decays: float, python: str) -> Costs:
     )
     scene = gate.Scene(problem.material.astype(np.uint16), materials, problem.decays, problem.spacing_mm)
     machine = gate.Machine(find(python, ""), "G4EmStandardPhysics_option3", 0.1, 1, 1, "")
-    where, found = region(problem, 1.0).ravel(), {}
+    where, found = region(problem).ravel(), {}
     for component in emitted(nuclide(name)).components:
         seconds = []
         for number in (decays / 100, decays):
