@@ -21,6 +21,7 @@ from dicomnode.dose.inputs import (
     emitted_j,
     face_crossing,
     largest_step,
+    require_energy,
     require_inputs,
     scaling_density,
     voxel_mass_kg,
@@ -137,6 +138,7 @@ class SingleVsv:
             return zero_dose(tia, self._medium)
         recorded = self.identity.digests[f"kernels-{nuclide.name}"]
         kernel = water_kernel(nuclide.name, self.settings.kernel_folder, recorded)
+        require_energy(kernel, nuclide)
         shape = self._kernel_shape(kernel, tia)
         self._require_memory(tia.grid.shape_zyx, shape)
         progress(0.0, "voxel kernel")
