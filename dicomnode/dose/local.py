@@ -59,7 +59,7 @@ class LocalDeposition:
 
     def __init__(self, settings: LocalSettings | None = None) -> None:
         self.settings = settings or LocalSettings()
-        self.identity = EngineIdentity("local", "1", {})
+        self.identity = EngineIdentity("local", "2", {})
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )

@@ -52,7 +52,7 @@ class MonteCarlo:
             "elastic": scattering.data_digest(),
             "device": device_name(self.settings),
         }
-        self.identity = EngineIdentity("montecarlo", "1", made_by)
+        self.identity = EngineIdentity("montecarlo", "2", made_by)
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )

@@ -90,7 +90,7 @@ class MultiVsv:
         self.settings = settings or MultiVsvSettings()
         names = kernel_names(self.settings.kernel_folder)
         digests = {f"kernels-{n}": kernel_digest(n, self.settings.kernel_folder) for n in names}
-        self.identity = EngineIdentity("multi-vsv", "2", digests)
+        self.identity = EngineIdentity("multi-vsv", "3", digests)
         self.capability = Capability(frozenset(names), (0.5, 20.0), (0.001, 3.2), heterogeneous=True)
 
     def dose(
