@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dicomnode.dose.registry import build
+from dicomnode.errors import ConfigError
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.simulate import PER_MEV, Problem, Tally, simulate
@@ -57,6 +58,11 @@ def test_time_left_is_used():
     found = simulate(even("Lu-177", 4), TransportSettings(seconds=3, threads=1), 1, quiet)
     assert time.monotonic() - started >= 3
     assert found.uncertainty < 0.003
+
+
+def test_a_time_without_end_is_refused():
+    with pytest.raises(ConfigError, match="seconds: Input should be a finite number"):
+        build("montecarlo", {"seconds": "inf"})
 
 
 def test_tallies_do_not_overflow():
