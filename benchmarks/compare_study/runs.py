@@ -142,7 +142,7 @@ class Pool:
             kg = density.astype(np.float64) * grid.voxel_ml * 1e-3
             gy_per_mev = np.where(self.phantom.body, JOULE_PER_MEV / kg, 0.0)
             kept = batch_moments(self.phantom.body, gy_per_mev, np.zeros(grid.shape_zyx))
-            self._run = (run, gy_per_mev, kept, region(problem, 1.0))
+            self._run = (run, gy_per_mev, kept, region(problem))
         return self._run
 
 

@@ -72,7 +72,7 @@ def ours(problem: Problem, decays: float, analogue: bool, block: int = 1) -> Cos
     """Measured by batches, after compilation."""
     settings = TransportSettings(decays=decays, threads=1, shared_block_voxels=block)
     run = Run(problem, settings, 1, analogue)
-    where, found = region(problem, 1.0).ravel(), {}
+    where, found = region(problem).ravel(), {}
     for component in run.components:
         share = decays / PHOTON_SHARE if component.name == "photon" and not analogue else decays
         tally, seconds = measured(run, component, share)
@@ -103,7 +103,7 @@ def by_gate(problem: Problem, name: str, decays: float, python: str) -> Costs:
     )
     scene = gate.Scene(problem.material.astype(np.uint16), materials, problem.decays, problem.spacing_mm)
     machine = gate.Machine(find(python, ""), "G4EmStandardPhysics_option3", 0.1, 1, 1, "")
-    where, found = region(problem, 1.0).ravel(), {}
+    where, found = region(problem).ravel(), {}
     for component in emitted(nuclide(name)).components:
         seconds = []
         for number in (decays / 100, decays):

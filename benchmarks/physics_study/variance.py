@@ -177,7 +177,7 @@ def _electrons(
 ) -> list[Measured]:
     problem = patient(ELECTRON_EDGE, "Lu-177", noisy)
     body, material = problem.decays.ravel() > 0, problem.material.ravel()
-    where = [region(problem, 1.0).ravel(), *((material == n) & body for n in TISSUES.values())]
+    where = [region(problem).ravel(), *((material == n) & body for n in TISSUES.values())]
     out = []
     for seed in SEEDS:
         run = Run(problem, settings, seed, analogue)

@@ -83,9 +83,12 @@ def _all_media(name: str, decays: float | None, seed: int, folder: Path) -> str:
         found, (water(), *media()), decays or ELECTRONS, decays or PHOTONS, seed, cache_folder()
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / file_name(found.name)).write_bytes(raw)
+    place = folder / file_name(found.name)
+    partial = place.with_suffix(".partial")
+    partial.write_bytes(raw)
+    partial.replace(place)  # a node that reads the folder meets whole files only
     how = "from the cache" if was_there else "simulated"
-    return f"{folder / file_name(found.name)}: {found.name} in water and {len(media())} media, {how}"
+    return f"{place}: {found.name} in water and {len(media())} media, {how}"
 
 
 def cache_folder() -> Path:

@@ -47,7 +47,10 @@ class GateSettings(Settings):
         "dose",
     )
     seconds: float | None = Field(
-        default=None, gt=0, description="start no round of simulation that would end later than this, s"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="start no round of simulation that would end later than this, s",
     )
     physics_list: PhysicsList = Field(
         default="G4EmStandardPhysics_option3",

@@ -11,7 +11,7 @@ from dicomnode.dose.engine import Capability
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, TiaMap
 from dicomnode.physics.chains import BRANCHES, has_progeny
-from dicomnode.physics.kernels import JOULE_PER_MEV
+from dicomnode.physics.kernels import JOULE_PER_MEV, PointKernel
 
 Float64 = npt.NDArray[np.float64]
 
@@ -69,6 +69,27 @@ def _require_density(anatomy: Anatomy, capability: Capability) -> None:
             raise OutOfDomain("density", f"{value:.5g}", "g/cm3", f"{low} to {high} g/cm3")
 
 
+# Bundled kernels hold it to 2e-6 (tests/physics/test_kernels.py).
+KERNEL_ENERGY = 1e-3
+
+
+def require_energy(kernel: PointKernel, nuclide: Nuclide) -> None:
+    """Refuse a kernel that does not hold what the nuclide emits: made for another, or of other emissions.
+
+    Raises
+    ------
+    Inconsistent : the energy per decay differs by more than 0.1 %
+    """
+    energy = nuclide.energy
+    emitted = energy.electron_mev + energy.photon_mev + energy.positron_mev
+    if abs(kernel.total_mev - emitted) > KERNEL_ENERGY * emitted:
+        raise Inconsistent(
+            f"the kernel of {nuclide.name} in {kernel.medium} holds {kernel.total_mev:.5g} MeV per decay, "
+            f"the nuclide emits {emitted:.5g} MeV as electrons and photons; make it again with "
+            "`dicomnode kernels --all-media`"
+        )
+
+
 def decays(tia: TiaMap) -> Float64:
     """Decays in each voxel."""
     return tia.mbq_s_per_ml.astype(np.float64) * (tia.grid.voxel_ml * DECAYS_PER_MBQ_S)
@@ -100,16 +121,20 @@ def zero_dose(tia: TiaMap, medium: str) -> DoseMap:
 def largest_step(values: Float64, reach_zyx: tuple[int, int, int] | None = None) -> Float64:
     """Largest absolute difference of each voxel to those around it.
 
-    ``reach_zyx`` : voxels to look along z, y, x, diagonals included; None: the six face neighbours
+    ``reach_zyx`` : voxels to look along z, y, x, diagonals included, with zero beyond the grid; None: the
+    six face neighbours, with nothing beyond it
     """
     from scipy import ndimage
 
-    near = ndimage.generate_binary_structure(3, 1)
-    if reach_zyx is not None:
-        near = np.ones([2 * n + 1 for n in reach_zyx], bool)
-    above = ndimage.maximum_filter(values, footprint=near, mode="nearest") - values
-    below = values - ndimage.minimum_filter(values, footprint=near, mode="nearest")
-    return np.asarray(np.maximum(above, below))
+    if reach_zyx is None:
+        near = ndimage.generate_binary_structure(3, 1)
+        highest = ndimage.maximum_filter(values, footprint=near, mode="nearest")
+        lowest = ndimage.minimum_filter(values, footprint=near, mode="nearest")
+    else:
+        size = [2 * n + 1 for n in reach_zyx]
+        highest = ndimage.maximum_filter(values, size=size, mode="constant")
+        lowest = ndimage.minimum_filter(values, size=size, mode="constant")
+    return np.asarray(np.maximum(highest - values, values - lowest))
 
 
 def mean_range_mm(electron_mev: float) -> float:

@@ -50,16 +50,16 @@ class LocalDeposition:
     """The engine ``local``.
 
     Its ``sigma_gy`` (k = 1) adds in quadrature what the model leaves out: (1) electrons that cross voxel
-    faces, the share ``face_crossing`` (at most 1) of the largest dose step to a voxel within reach; (2)
-    photons, the dose of the share absorbed in an organ of 300 g, and all photon energy spread over the
-    body.
+    faces, the share ``face_crossing`` (at most 1) of the largest step of their dose to a voxel within reach,
+    with nothing beyond the grid; (2) photons, the dose of the share absorbed in an organ of 300 g, and all
+    photon energy spread over the body.
     """
 
     Settings = LocalSettings
 
     def __init__(self, settings: LocalSettings | None = None) -> None:
         self.settings = settings or LocalSettings()
-        self.identity = EngineIdentity("local", "1", {})
+        self.identity = EngineIdentity("local", "2", {})
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )
@@ -111,7 +111,8 @@ class LocalDeposition:
         body_kg = float(anatomy.density.mass_g[anatomy.body].sum()) * 1e-3
         photon_j = tia.total_mbq_s * DECAYS_PER_MBQ_S * photon_mev * JOULE_PER_MEV
         everywhere = photon_j / body_kg if body_kg else 0.0
-        total = (crossing * largest_step(gy, self._reach(nuclide, tia))) ** 2
+        electrons = per_mev * (nuclide.energy.electron_mev + nuclide.energy.positron_mev)
+        total = (crossing * largest_step(electrons, self._reach(nuclide, tia))) ** 2
         total += (ORGAN_PHOTON_SHARE * photon_mev * per_mev) ** 2 + everywhere**2
         gas = anatomy.density.g_per_cm3 < self.settings.minimum_density_g_per_cm3
         total[gas] += gy[gas] ** 2

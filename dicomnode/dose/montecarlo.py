@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from dicomnode.dose.batch_moments import batch_moments
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
-from dicomnode.dose.inputs import decays, emitted_j, require_inputs, scaling_density, voxel_mass_kg, zero_dose
+from dicomnode.dose.inputs import decays, require_inputs, scaling_density, voxel_mass_kg, zero_dose
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, BatchNoise, DoseMap, EnergyBalance, Nuclide, TiaMap
 from dicomnode.physics import scattering
@@ -52,7 +52,7 @@ class MonteCarlo:
             "elastic": scattering.data_digest(),
             "device": device_name(self.settings),
         }
-        self.identity = EngineIdentity("montecarlo", "1", made_by)
+        self.identity = EngineIdentity("montecarlo", "2", made_by)
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )
@@ -86,7 +86,7 @@ class MonteCarlo:
         deposit = simulate(problem, self.settings, seed, progress, kept)
         made = deposit.decays_simulated.values()
         noise = kept.noise(deposit.batches, min(made)) if kept and made else None
-        return self._dose_map(tia, anatomy, emitted_j(tia, nuclide), deposit, per_joule, alpha_j, noise)
+        return self._dose_map(tia, anatomy, deposit, per_joule, alpha_j, noise)
 
     def _media(self, anatomy: Anatomy) -> tuple[npt.NDArray[np.integer], tuple[Medium, ...]]:
         """Materials that occur, each at the mean density of its voxels (for the density effect)."""
@@ -108,7 +108,6 @@ class MonteCarlo:
         self,
         tia: TiaMap,
         anatomy: Anatomy,
-        emitted: float,
         deposit: Deposit,
         per_joule: Float64,
         alpha_j: Float64,
@@ -121,6 +120,8 @@ class MonteCarlo:
         sigma = np.where(solidity < 1, np.maximum(sigma, gy), sigma)
         joule = joule * solidity
         held, gone = float(joule.sum()), self._gone(deposit, joule, alpha_j)
+        # By the transport's own count: ICRP 107 prints 0.511 MeV for photons of annihilation.
+        emitted = deposit.emitted_mev * JOULE_PER_MEV + float(alpha_j.sum())
         if self._is_water:  # what the dose stands for in voxels of water; the rest counts as escaped
             held = float(gy.sum()) * tia.grid.voxel_ml * 1e-3
             gone = emitted - held

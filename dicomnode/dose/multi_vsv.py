@@ -21,6 +21,7 @@ from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progr
 from dicomnode.dose.inputs import (
     DECAYS_PER_MBQ_S,
     emitted_j,
+    require_energy,
     require_inputs,
     zero_dose,
 )
@@ -89,7 +90,7 @@ class MultiVsv:
         self.settings = settings or MultiVsvSettings()
         names = kernel_names(self.settings.kernel_folder)
         digests = {f"kernels-{n}": kernel_digest(n, self.settings.kernel_folder) for n in names}
-        self.identity = EngineIdentity("multi-vsv", "2", digests)
+        self.identity = EngineIdentity("multi-vsv", "3", digests)
         self.capability = Capability(frozenset(names), (0.5, 20.0), (0.001, 3.2), heterogeneous=True)
 
     def dose(
@@ -109,7 +110,7 @@ class MultiVsv:
         self._require_memory(shape)
         progress(0.0, "voxel kernels")
         media = mixture(anatomy.density.g_per_cm3, self.settings.between)
-        work = self._work(tia, media, nuclide.name)
+        work = self._work(tia, media, nuclide)
         progress(0.2, "far photons")
         far = work.far()
         gy, sigma = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -125,13 +126,13 @@ class MultiVsv:
         balance = EnergyBalance(emitted, deposited_j, emitted - deposited_j)
         return DoseMap(tia.grid, gy, sigma, balance, "medium", alpha_gy if alpha_gy.any() else None)
 
-    def _work(self, tia: TiaMap, media: Mixture, name: str) -> Work:
+    def _work(self, tia: TiaMap, media: Mixture, nuclide: Nuclide) -> Work:
         own, grid = self.settings, tia.grid
-        recorded = self.identity.digests[f"kernels-{name}"]
-        kernels = low_rank(
-            medium_kernels(name, own.kernel_folder, recorded), grid.spacing_mm, grid.shape_zyx, own.tolerance,
-            own.kernel_of,
-        )  # fmt: skip
+        recorded = self.identity.digests[f"kernels-{nuclide.name}"]
+        points = medium_kernels(nuclide.name, own.kernel_folder, recorded)
+        for point in points:
+            require_energy(point, nuclide)
+        kernels = low_rank(points, grid.spacing_mm, grid.shape_zyx, own.tolerance, own.kernel_of)
         precision: type[np.floating[Any]] = np.float32 if own.precision == "single" else np.float64
         make: type[Work] = Work
         if own.device == "gpu":

@@ -139,7 +139,7 @@ class Anatomy:
     material : uint16 array of the same shape, index into ``material_names``; None where the engine is
         to derive composition from density
     material_names : names of tissues as in ``physics.tissues``
-    body : bool array, True inside the patient
+    body : read-only bool array, True inside the patient
     """
 
     density: DensityMap
@@ -152,6 +152,16 @@ class Anatomy:
             if array is not None and array.shape != self.density.grid.shape_zyx:
                 raise Inconsistent(
                     f"{name} has shape {array.shape}, the density grid {self.density.grid.shape_zyx}"
+                )
+        body = np.ascontiguousarray(self.body, dtype=bool).view()  # of 0 and 1 it would be an index
+        body.flags.writeable = False
+        object.__setattr__(self, "body", body)
+        if self.material is not None:
+            lowest, highest = int(self.material.min()), int(self.material.max())
+            if not 0 <= lowest <= highest < len(self.material_names):
+                raise Inconsistent(
+                    f"materials are numbered {lowest} to {highest}, and {len(self.material_names)} names are "
+                    "given: name each from 0 on"
                 )
 
     @property

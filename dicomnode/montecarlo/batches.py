@@ -74,21 +74,25 @@ class Problem:
 
 @dataclass(eq=False)
 class Tally:
-    """Sums over batches of one component; integers, so that they merge exactly in any order."""
+    """Sums over batches of one component, in units of ``PER_MEV``.
+
+    Whole numbers in double precision: exact up to 2^53 of them (8e6 MeV in a voxel) and rounded beyond, where
+    64 bits would turn negative at 8.6e9 MeV, which is 1e10 decays of 90Y. Batches are added in their order.
+    """
 
     component: Component
     voxels: int
     batches: int = 0
     histories: int = 0
-    energy: Int64 = field(init=False)
+    energy: Float64 = field(init=False)
     squares: Float64 = field(init=False)
-    totals: Int64 = field(init=False)
+    totals: Float64 = field(init=False)
     size: int = 0
 
     def __post_init__(self) -> None:
-        self.energy = np.zeros(self.voxels, np.int64)
+        self.energy = np.zeros(self.voxels)
         self.squares = np.zeros(self.voxels)
-        self.totals = np.zeros(TOTALS, np.int64)
+        self.totals = np.zeros(TOTALS)
 
     def add(self, energy: Int64, totals: Int64, histories: int) -> None:
         """One more batch, of the same size as those before."""

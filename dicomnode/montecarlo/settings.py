@@ -24,7 +24,10 @@ class TransportSettings(Settings):
         "maximum is below this; 0.01 where nothing else is asked",
     )
     seconds: float | None = Field(
-        default=None, gt=0, description="stop after this time, s; the result then depends on the machine"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="stop after this time, s; the result then depends on the machine",
     )
     batches: int = Field(
         default=20, ge=5, le=1000, description="independent batches: the uncertainty is known to 1/sqrt(2 n)"

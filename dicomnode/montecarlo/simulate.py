@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from math import ceil
-from typing import Any
+from math import ceil, inf
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,9 @@ BATCH_LIMIT = 500_000_000
 # A photon history takes about so many times the time of an electron history (benchmarks/montecarlo.py). A
 # number and not a measurement, so that the same seed gives the same allotment on any machine.
 PHOTON_COST = 8.0
-PILOT = 200_000
+PILOT, PILOT_BATCHES = 200_000, 4
+FINEST = 0.003
+"""Uncertainty that a run which only time ends is laid out for; it goes on until its time is over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +65,29 @@ class Deposit:
     batches: Float64 = field(default_factory=lambda: np.zeros((0, 0)))
 
 
-def region(problem: Problem, local_mev: float) -> npt.NDArray[np.bool_]:
+class Plan(NamedTuple):
+    """Histories of one batch of each component, and the batches that hold the decays asked for."""
+
+    sizes: dict[str, int]
+    batches: float
+
+
+class Pilot(NamedTuple):
+    """What a few batches tell of one component.
+
+    ``relative`` : mean squared relative uncertainty of the region times histories
+    ``seconds`` : of one history, by the fastest batch (the first may compile)
+    """
+
+    relative: float
+    seconds: float
+
+
+def region(problem: Problem) -> npt.NDArray[np.bool_]:
     """Voxels above 20 % of the largest dose, judged by local deposition; gas left out."""
     solid = problem.density_g_per_cm3 > 0.1
     dose = np.where(solid, problem.decays / problem.density_g_per_cm3, 0.0)
-    if local_mev <= 0 or not dose.any():
+    if not dose.any():
         return np.asarray(problem.decays > 0)
     return np.asarray(dose > 0.2 * dose.max())
 
@@ -89,21 +109,21 @@ def simulate(
     """
     started = time.monotonic()
     run = Run(problem, settings, seed)
-    where = region(problem, 1.0)
+    where = region(problem)
     with ExitStack() as stack:
         spread = None
         if settings.scheduler:
             spread = Spread(run, stack.enter_context(cluster(settings.scheduler)))
         compute: Batch = run.batch if spread is None else spread.batch
-        sizes = _plan(run, where, compute, progress)
+        plan = _plan(run, where, compute, started, progress)
         if spread is not None:
-            spread.begin(run.components, sizes, settings.batches)
-        return _batches(run, sizes, where, compute, started, progress, reduce)
+            spread.begin(run.components, plan.sizes, settings.batches)
+        return _batches(run, plan, where, compute, started, progress, reduce)
 
 
 def _batches(
     run: Run,
-    sizes: dict[str, int],
+    plan: Plan,
     where: npt.NDArray[np.bool_],
     compute: Batch,
     started: float,
@@ -117,7 +137,7 @@ def _batches(
     while True:
         batch = {}
         for component in run.components:
-            n = sizes[component.name]
+            n = plan.sizes[component.name]
 
             def step(part: float, base: int = number) -> None:
                 progress(min(0.99, 0.05 + 0.9 * (base + part) / settings.batches), "transport")
@@ -134,36 +154,64 @@ def _batches(
         if number < (2 if late else settings.batches):
             continue
         found = _deposit(run, tallies, where)
-        goal = settings.goal
-        if late or goal is None or found.uncertainty <= goal or settings.decays is not None:
+        met = settings.goal is not None and found.uncertainty <= settings.goal
+        if late or met or number >= plan.batches:
             progress(1.0, "transport")
             return replace(found, batches=np.array(kept)) if kept else found
 
 
-def _plan(run: Run, where: npt.NDArray[np.bool_], compute: Batch, progress: Progress) -> dict[str, int]:
-    """Histories of one batch of each component."""
+def _plan(run: Run, where: npt.NDArray[np.bool_], compute: Batch, started: float, progress: Progress) -> Plan:
+    """Enough for the decays or the uncertainty asked for, in batches that are short beside the time."""
     settings = run.settings
-    if settings.decays is not None:
-        share = settings.decays / settings.batches
-        return {c.name: _size(_fitting(share * c.source.per_decay, settings)) for c in run.components}
-    terms = {}
+    if not run.components:  # all of it stays where it is emitted
+        return Plan({}, 0)
+    sizes, batches = _asked(run), float(settings.batches)
+    if settings.decays is None or settings.seconds is not None:
+        pilots = _pilots(run, where, compute, progress)
+        if settings.decays is None:
+            sizes, batches = _best(pilots, settings), inf
+        if settings.seconds is not None:
+            left = settings.seconds - (time.monotonic() - started)
+            took = settings.batches * sum(n * pilots[k].seconds for k, n in sizes.items())
+            share = max(left / took, 1e-9)
+            if share < 1 or (settings.goal is None and settings.decays is None):
+                sizes, batches = {k: n * share for k, n in sizes.items()}, batches / share
+    return Plan({k: _size(n) for k, n in sizes.items()}, batches)
+
+
+def _asked(run: Run) -> dict[str, float]:
+    """Histories of one batch for the decays asked for; none where no number is asked for."""
+    share = (run.settings.decays or 0.0) / run.settings.batches
+    return {c.name: _fitting(share * c.source.per_decay, run.settings) for c in run.components}
+
+
+def _best(pilots: dict[str, Pilot], settings: TransportSettings) -> dict[str, float]:
+    """Histories of one batch that reach the goal in the least time."""
+    cost = {k: PHOTON_COST if k == "photon" else 1.0 for k in pilots}
+    goal = settings.goal or FINEST
+    root = sum(np.sqrt(p.relative * cost[k]) for k, p in pilots.items())
+    return {
+        k: max(float(np.sqrt(p.relative / cost[k])) * root / goal**2, 100.0) / settings.batches
+        for k, p in pilots.items()
+    }
+
+
+def _pilots(run: Run, where: npt.NDArray[np.bool_], compute: Batch, progress: Progress) -> dict[str, Pilot]:
+    """Variance and time of each component by a few small batches of their own."""
+    n = min(PILOT, max(2000, 4 * len(run.sources)))
+    variance, seconds, energy = {}, {}, _mean_mev(run)[where]
     for index, component in enumerate(run.components):
         progress(0.01 + 0.02 * index, "pilot")
-        n = min(PILOT, max(2000, 4 * len(run.sources)))
-        tally = Tally(component, len(run.weight))
-        for number in range(4):
+        name, tally, took = component.name, Tally(component, len(run.weight)), inf
+        for number in range(PILOT_BATCHES):
+            before = time.monotonic()
             tally.add(*compute(component, (1 << 28) + number, n, lambda _: None), n)
-        own = _scaled(run, {component.name: tally})
-        terms[component.name] = (own[1].reshape(where.shape)[where] * tally.histories, component)
-    total = _mean_mev(run)[where]
-    relative = {k: float(np.mean(v / total**2)) for k, (v, _) in terms.items()}
-    cost = {k: PHOTON_COST if k == "photon" else 1.0 for k in relative}
-    goal = settings.goal or 0.003
-    root = sum(np.sqrt(relative[k] * cost[k]) for k in relative)
-    return {
-        k: _size(max(np.sqrt(relative[k] / cost[k]) * root / goal**2, 100.0) / settings.batches)
-        for k in relative
-    }
+            took = min(took, time.monotonic() - before)
+        parts, own, _ = _scaled(run, {name: tally})
+        variance[name], seconds[name] = own.reshape(where.shape)[where] * tally.histories, took / n
+        if name == "photon":  # of some nuclides all there is; the mean, because a pilot's voxels are noisy
+            energy = np.maximum(energy, float(parts[name].reshape(where.shape)[where].mean()))
+    return {k: Pilot(float(np.mean(v / energy**2)), seconds[k]) for k, v in variance.items()}
 
 
 def _fitting(histories: float, settings: TransportSettings) -> float:
@@ -202,6 +250,23 @@ def _scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Fl
     return parts, variance, escaped
 
 
+def _of_few(run: Run, tallies: dict[str, Tally]) -> Float64:
+    """Variance by voxel of what its own electrons leave there, where a batch has less than one of them.
+
+    Most batches then have none, and their spread says little of what is missing, or nothing at all. Known
+    without them is how often a batch has one (systematic sampling), and the spread of its energy.
+    """
+    if "electron" not in tallies:
+        return np.zeros(len(run.weight))
+    tally, control, decays = tallies["electron"], run.control["electron"], float(run.weight.sum())
+    source = tally.component.source
+    mean, spread = source.kinetic_mev
+    expected = run.weight * (tally.histories / tally.batches / decays)
+    left = mean - control * (source.mev_per_decay / source.per_decay)  # of one, control taken off
+    of_batch = expected * ((1 - expected) * left**2 + ((1 - control) * spread) ** 2)
+    return np.where(expected < 1, tally.batches * of_batch * (decays / tally.decays) ** 2, 0.0)
+
+
 def _positive(energy: Float64) -> Float64:
     """None below zero, the same sum.
 
@@ -223,7 +288,7 @@ def _deposit(run: Run, tallies: dict[str, Tally], where: npt.NDArray[np.bool_]) 
     parts, variance, escaped = _scaled(run, tallies)
     parts = {name: _positive(energy) for name, energy in parts.items()}
     mev = _mev(run, parts)
-    sigma = np.sqrt(variance).reshape(shape)
+    sigma = np.sqrt(np.maximum(variance, _of_few(run, tallies))).reshape(shape)
     relative = sigma[where] / np.maximum(mev[where], 1e-300)
     per_decay = run.local_mev + sum(c.source.mev_per_decay for c in run.components)
     return Deposit(

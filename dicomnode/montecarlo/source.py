@@ -45,6 +45,14 @@ class Source(NamedTuple):
         return float((yields * ((self.low + self.high) / 2 + rest)).sum())
 
     @property
+    def kinetic_mev(self) -> tuple[float, float]:
+        """(mean, standard deviation) of the kinetic energy of one particle, MeV."""
+        share = np.diff(self.upto, prepend=0.0) / self.per_decay
+        mean = float((share * (self.low + self.high) / 2).sum())
+        square = float((share * (self.low**2 + self.low * self.high + self.high**2) / 3).sum())
+        return mean, max(square - mean**2, 0.0) ** 0.5
+
+    @property
     def highest_mev(self) -> float:
         """Largest kinetic energy."""
         return float(self.high.max()) if len(self.high) else 0.0

@@ -24,6 +24,7 @@ SCHNEIDER_LINES = (
     (23.0, 1.003, 1.169e-3),
     (100.0, 1.017, 0.592e-3),
 )
+AIR_HU = -1000.0
 AIR_BELOW_HU = -950.0  # the class of air in Schneider's table 6
 # Densest tissue is enamel, 2.9 g/cm3 (ICRP 89); beyond stand metal and artefacts.
 HIGHEST_G_PER_CM3 = 3.0
@@ -35,7 +36,8 @@ class HuCurve(Settings):
     hu_density: tuple[tuple[float, float], ...] = Field(
         default=(),
         description="pairs of HU and g/cm3 measured for this scanner and tube voltage, rising; straight "
-        "lines between them; empty means the lines of Schneider 2000",
+        "lines between them, on beyond the last, and from air at -1000 HU to the first; empty means the "
+        "lines of Schneider 2000",
     )
     body_above_hu: float = Field(
         default=-450.0,
@@ -47,7 +49,8 @@ class HuCurve(Settings):
     @model_validator(mode="after")
     def _rising(self) -> Self:
         pairs = np.array(self.hu_density, dtype=float).reshape(-1, 2)
-        if len(pairs) == 1 or (np.diff(pairs, axis=0) <= [0, -1e-12]).any() or (pairs[:, 1] <= 0).any():
+        rising = (np.diff(pairs, axis=0) > [0, -1e-12]).all() and (pairs[:, 1] > 0).all()
+        if len(pairs) == 1 or not (rising and np.isfinite(pairs).all()):
             raise ValueError("hu_density needs two or more pairs of rising HU and non-falling positive g/cm3")
         return self
 
@@ -59,8 +62,7 @@ def density_from_hu(hu: npt.ArrayLike, curve: HuCurve = DEFAULT_CURVE) -> Float6
     """Mass density, g/cm3, of CT numbers; air (below -950 HU) is 0.0012, the top is 3.0."""
     hu = np.asarray(hu, dtype=np.float64)
     if curve.hu_density:
-        points = np.array(curve.hu_density)
-        density = np.interp(hu, points[:, 0], points[:, 1])
+        density = _along(np.array(curve.hu_density), hu)
     else:
         edges = np.array([edge for edge, _, _ in SCHNEIDER_LINES])
         which = np.clip(np.searchsorted(edges, hu, side="right") - 1, 0, None)
@@ -69,6 +71,16 @@ def density_from_hu(hu: npt.ArrayLike, curve: HuCurve = DEFAULT_CURVE) -> Float6
         density = intercept + slope * hu
     density = np.where(hu < AIR_BELOW_HU, AIR_G_PER_CM3, density)
     return np.clip(density, AIR_G_PER_CM3, HIGHEST_G_PER_CM3)
+
+
+def _along(points: Float64, hu: Float64) -> Float64:
+    """Straight lines through (HU, g/cm3). Held at the ends, lung would be as dense as the first insert of a
+    phantom, and all bone as the last."""
+    if points[0, 0] > AIR_HU:
+        points = np.vstack([[AIR_HU, min(AIR_G_PER_CM3, points[0, 1])], points])
+    (hu1, low), (hu2, high) = points[-2:]
+    beyond = high + (high - low) / (hu2 - hu1) * (hu - hu2)
+    return np.where(hu > hu2, beyond, np.interp(hu, points[:, 0], points[:, 1]))
 
 
 def _class_edges_hu() -> Float64:

@@ -145,7 +145,7 @@ def with_progeny(name: str, assigned: Mapping[str, float] | None = None) -> Nucl
         )
     )
     how = "assigned" if assigned else "progeny"
-    amounts = ", ".join(f"{n} {d:.4g}" for n, d in decays.items())
+    amounts = ", ".join(f"{n} {d:.12g}" for n, d in decays.items())
     return Nuclide(
         f"{parent.name}+{how}", parent.half_life_s, total, f"{parent.source}; decays per parent: {amounts}"
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,6 +28,7 @@ Float64 = npt.NDArray[np.float64]
 
 FORMAT = "dicomnode-medium-kernels-2"
 COMPONENTS = ("electron", "photon")
+AGAIN = "make it again with `dicomnode kernels --all-media`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,25 +104,25 @@ def from_bytes(raw: bytes, nuclide: str, media: Sequence[Medium]) -> tuple[Point
 
     Raises
     ------
-    Inconsistent : another format or nuclide, or a medium that is missing or of another composition
+    Inconsistent : a damaged file, another format or nuclide, or a medium that is missing or of another
+        composition
     """
-    digest = hashlib.sha256(raw).hexdigest()
-    with np.load(BytesIO(raw), allow_pickle=False) as book:
-        for key, wanted in (("format", FORMAT), ("nuclide", nuclide)):
-            if str(book[key]) != wanted:
-                raise Inconsistent(f"kernel file: {key} is {str(book[key])!r}, expected {wanted!r}")
-        content = {key: book[key] for key in book.files}
-    stated = zip(
-        content["media"].tolist(), content["g_per_cm3"].tolist(), content["composition"].tolist(), strict=True
-    )
-    rows = {row: n for n, row in enumerate(stated)}
+    digest, content = hashlib.sha256(raw).hexdigest(), _content(raw, nuclide)
+    for key, wanted in (("format", FORMAT), ("nuclide", nuclide)):
+        if str(content.get(key)) != wanted:
+            raise Inconsistent(
+                f"kernel file of {nuclide}: {key} is {str(content.get(key))!r}, expected {wanted!r}; {AGAIN}"
+            )
+    _require_whole(content, nuclide)
+    columns = (content[key].tolist() for key in ("media", "g_per_cm3", "composition"))
+    rows = {row: n for n, row in enumerate(zip(*columns, strict=True))}
     found = []
     for medium in media:
         row = rows.get((medium.name, medium.density_g_per_cm3, composition_digest(medium)))
         if row is None:
             raise Inconsistent(
                 f"kernel file of {nuclide}: no kernel in {medium.name} of {medium.density_g_per_cm3} g/cm3 "
-                f"with today's composition; make it again with `dicomnode kernels`"
+                f"with today's composition; {AGAIN}"
             )
         found.append(_kernel(content, nuclide, medium, row, digest))
     return tuple(found)
@@ -128,8 +130,47 @@ def from_bytes(raw: bytes, nuclide: str, media: Sequence[Medium]) -> tuple[Point
 
 def origin_of(raw: bytes) -> str:
     """How the kernels of a file were made, as they state it."""
-    with np.load(BytesIO(raw), allow_pickle=False) as book:
-        return str(book["origin"])
+    return str(_content(raw, "any nuclide")["origin"])
+
+
+def _content(raw: bytes, nuclide: str) -> dict[str, Any]:
+    """The arrays of a file, each checked by its CRC as it is read."""
+    try:
+        with zipfile.ZipFile(BytesIO(raw)) as book:
+            return {
+                name.removesuffix(".npy"): np.lib.format.read_array(
+                    BytesIO(book.read(name)), allow_pickle=False
+                )
+                for name in book.namelist()
+            }
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
+        raise Inconsistent(
+            f"kernel file of {nuclide}: damaged, or not written to its end ({error}); {AGAIN}"
+        ) from error
+
+
+def _require_whole(content: dict[str, Any], nuclide: str) -> None:
+    """Every array there, of the shape and in the order that the head of this file says."""
+    count = (np.size(content.get("media", ())),)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("media", "g_per_cm3", "composition"), count)
+    for name in COMPONENTS:
+        if name == "electron" or f"mev_{name}" in content:
+            radii, mev = f"r_g_per_cm2_{name}", f"mev_{name}"
+            shapes[radii] = (np.size(content.get(radii, ())),)
+            shapes |= {mev: (*count, *shapes[radii]), f"beyond_mev_{name}": count}
+    for key, shape in shapes.items():
+        fault = _fault(content.get(key), shape, rising=key.startswith(("r_", "mev_")))
+        if fault:
+            raise Inconsistent(f"kernel file of {nuclide}: {key} {fault}; {AGAIN}")
+
+
+def _fault(found: npt.NDArray[Any] | None, shape: tuple[int, ...], rising: bool) -> str:
+    """What is wrong with an array of a file, or nothing."""
+    if found is None or found.shape != shape or found.size == 0:
+        return "is missing or of a wrong shape"
+    if found.dtype.kind == "f" and not (np.isfinite(found).all() and (found >= 0).all()):
+        return "is negative or not finite"
+    return "falls with the radius" if rising and (np.diff(found) < 0).any() else ""
 
 
 def _kernel(content: dict[str, Any], nuclide: str, medium: Medium, row: int, digest: str) -> PointKernel:
@@ -142,6 +183,5 @@ def _kernel(content: dict[str, Any], nuclide: str, medium: Medium, row: int, dig
         mev = content[f"mev_{name}"][row].astype(np.float64)
         parts.append(RadialKernel(r_mm, mev, float(content[f"beyond_mev_{name}"][row])))
     electron, photon = parts
-    if electron is None:
-        raise Inconsistent(f"kernel file of {nuclide}: the electrons are missing")
+    assert electron is not None
     return PointKernel(nuclide, medium.name, medium.density_g_per_cm3, electron, photon, digest)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 
 from dicomnode.dose.registry import build
-from dicomnode.errors import OutOfDomain
+from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
-from dicomnode.physics.media import water_kernel
+from dicomnode.physics.media import file_name, kernel_bytes, water_kernel
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.voxel_kernels import voxel_kernel
 
@@ -81,3 +83,15 @@ def test_too_large_a_grid_is_refused_before_the_work(make_uniform, make_source):
         build("vsv", {"memory_limit_gb": 0.001}).dose(
             make_source(anatomy, (1, 1, 1)), anatomy, nuclide("Lu-177")
         )
+
+
+@pytest.mark.parametrize("engine", ["vsv", "multi-vsv"])
+def test_a_kernel_of_other_emissions_is_refused(engine, tmp_path, make_uniform, make_source):
+    """A file that says 153Sm and holds 177Lu: 0.183 MeV per decay where 0.334 are emitted."""
+    content = dict(np.load(BytesIO(kernel_bytes("Lu-177"))))
+    with (tmp_path / file_name("Sm-153")).open("wb") as file:
+        np.savez(file, **content | {"nuclide": "Sm-153"})
+    anatomy = make_uniform((3, 3, 3))
+    made = build(engine, {"kernel_folder": str(tmp_path)})
+    with pytest.raises(Inconsistent, match=r"holds 0\.183.* MeV per decay, the nuclide emits 0\.33"):
+        made.dose(make_source(anatomy, (1, 1, 1)), anatomy, nuclide("Sm-153"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -247,6 +248,41 @@ def test_the_same_kernels_are_the_same_bytes():
 def test_a_kernel_file_of_another_kind_is_refused(changed, match):
     with pytest.raises(Inconsistent, match=match):
         from_bytes(to_bytes(tiny(**changed)), "Sm-153", media())
+
+
+def falling() -> Shells:
+    part = tiny().electron
+    return Shells(part.r_g_per_cm2, part.mev[:, ::-1], part.relative_sigma, part.beyond_mev)
+
+
+def unfinished(mev: float) -> Shells:
+    part = tiny().electron
+    return Shells(part.r_g_per_cm2, part.mev, part.relative_sigma, np.full_like(part.beyond_mev, mev))
+
+
+@pytest.mark.parametrize(
+    ("raw", "match"),
+    [
+        (b"", "damaged, or not written to its end"),
+        (b"not a kernel", "damaged, or not written to its end"),
+        (to_bytes(tiny())[:-40], "damaged, or not written to its end"),
+        (to_bytes(tiny())[:200] + b"!" + to_bytes(tiny())[201:], "damaged, or not written to its end"),
+        (to_bytes(tiny(electron=falling())), "mev_electron falls with the radius"),
+        (to_bytes(tiny(electron=unfinished(np.nan))), "beyond_mev_electron is negative or not finite"),
+    ],
+)
+def test_a_damaged_kernel_file_is_refused(raw, match):
+    """A copy that was cut short gave BadZipFile, a negative or rising kernel a dose."""
+    with pytest.raises(Inconsistent, match=f"{match}.*; make it again with `dicomnode kernels"):
+        from_bytes(raw, "Sm-153", media())
+
+
+def test_a_kernel_file_that_lacks_an_array_is_refused():
+    content = {"format": "dicomnode-medium-kernels-2", "nuclide": "Sm-153", "origin": "test"}
+    out = BytesIO()
+    np.savez(out, **content)
+    with pytest.raises(Inconsistent, match="media is missing"):
+        from_bytes(out.getvalue(), "Sm-153", media())
 
 
 def test_smoothing_keeps_the_sum_and_finds_the_curve_under_the_noise():

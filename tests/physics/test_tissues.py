@@ -59,11 +59,27 @@ def test_density_rises_with_ct_number_and_stays_positive():
 
 def test_a_scanner_may_have_a_curve_of_its_own():
     curve = HuCurve(hu_density=((-1000, 0.001), (0, 1.0), (1000, 1.6)))
-    assert density_from_hu([500.0, -500.0, 3000.0], curve) == pytest.approx([1.3, 0.5005, 1.6])
+    assert density_from_hu([500.0, -500.0, 3000.0], curve) == pytest.approx([1.3, 0.5005, 2.8])
     with pytest.raises(ValidationError, match="rising HU"):
         HuCurve(hu_density=((0, 1.0), (-10, 1.1)))
     with pytest.raises(ValidationError, match="two or more pairs"):
         HuCurve(hu_density=((0, 1.0),))
+
+
+def test_a_curve_goes_on_beyond_what_was_measured():
+    """Inserts from -700 to 1000 HU. Held at its ends, lung of -850 HU had 0.3 g/cm3 and bone of 1500 HU
+    1.6; Schneider's lines have 0.156 and 1.905."""
+    curve = HuCurve(hu_density=((-700, 0.3), (0, 1.0), (1000, 1.6)))
+    assert density_from_hu([-850.0, 1500.0, 5000.0, -1024.0], curve) == pytest.approx(
+        [0.1506, 1.9, 3.0, 0.0012]
+    )
+
+
+@pytest.mark.parametrize("fault", [float("nan"), float("inf")])
+def test_a_curve_of_no_numbers_is_refused(fault):
+    for pair in ((5.0, fault), (fault, 2.0)):
+        with pytest.raises(ValidationError, match="rising HU"):
+            HuCurve(hu_density=((0.0, 1.0), pair))
 
 
 @pytest.fixture
