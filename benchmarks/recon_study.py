@@ -34,14 +34,14 @@ from dicomnode.model.projections import Projections
 from dicomnode.physics.anatomy import anatomy_from_ct
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.recon import learned
-from dicomnode.recon.acceptance import AcceptanceSettings, judge
+from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings
 from dicomnode.recon.attenuation import attenuation_map
 from dicomnode.recon.collimator import collimator
-from dicomnode.recon.learned import METHODS
+from dicomnode.recon.learned import judged
 from dicomnode.recon.phantoms import Phantom, lesions, nema_like
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan, prepare
-from dicomnode.recon.selection import KEPT, penalised, reference, score, stopped
+from dicomnode.recon.selection import KEPT, Image, penalised, reference, score, stopped
 from dicomnode.recon.simulate import ScanSettings, simulate_scan
 from dicomnode.simulation.patient import make_patient
 
@@ -125,8 +125,8 @@ def run(names: list[str], part: int, parts: int) -> None:
 
 
 KEPT_TRUTHS: dict[str, Truth] = {}
-KEPT_BASES: dict[tuple[str, float, int], tuple[torch.Tensor, torch.Tensor]] = {}
-"""MAP of a case, of the kept and of all counts, which every learned method is judged beside."""
+KEPT_MAPS: dict[tuple[str, float, int], Image] = {}
+"""MAP of the last case, which its learned methods are judged beside."""
 
 
 class Halves:
@@ -166,7 +166,14 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
     zero = score(scan, torch.zeros(scan.model.geometry.shape_zyx), held)
     for method in todo:
         HALVES.seconds, started = 0.0, time.process_time()
-        image, of_kept, parameters = _image(method, scan, kept, held, seed)
+        verdict = None
+        if method in LEARNED:
+            beside = _map_beside(scan, kept, held, (name, counts, seed))
+            started = time.process_time()
+            made, verdict = judged(scan, method, beside, kept, held, 10, seed, AcceptanceSettings())
+            image, of_kept, parameters = made.of_all, made.of_kept, made.parameters
+        else:
+            image, of_kept, parameters = _image(method, scan, kept, held)
         seconds = time.process_time() - started + HALVES.seconds
         record = {
             "phantom": name, "counts": counts, "seed": seed, "method": method, "seconds": seconds,
@@ -174,11 +181,8 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
             "held_out": score(scan, of_kept, held) - zero if of_kept is not None else None,
             **measured(truth, image.numpy() / per_bq_ml),
         }  # fmt: skip
-        if method in LEARNED:
-            if (name, counts, seed) not in KEPT_BASES:
-                KEPT_BASES[name, counts, seed] = _base(scan, kept, held, (name, counts, seed))
-            base = KEPT_BASES[name, counts, seed]
-            record["acceptance"] = _verdict(scan, held, of_kept, base, image)
+        if verdict is not None:
+            record["acceptance"] = _told(verdict)
         IMAGES.mkdir(parents=True, exist_ok=True)
         np.save(IMAGES / f"{name}-{counts:.0e}-{seed}-{method}.npy", image.numpy() / per_bq_ml)
         with LINES.open("a", encoding="utf-8") as file:
@@ -186,17 +190,19 @@ def _case(name: str, counts: float, seed: int, methods: list[str]) -> None:
         print(name, f"{counts:g}", seed, method, f"{seconds:.1f} s", f"{record['nrmse']:.3f}", flush=True)
 
 
-def _base(scan: Scan, kept, held, case: tuple[str, float, int]):  # type: ignore[no-untyped-def]
+def _map_beside(scan: Scan, kept, held, case: tuple[str, float, int]) -> Image:  # type: ignore[no-untyped-def]
     """MAP with the weight that the case's own line chose, from the kept and from all counts."""
-    weights = [r["parameters"]["prior_weight"] for r in _records()
-               if (r["phantom"], r["counts"], r["seed"], r["method"]) == (*case, "bsrem")]  # fmt: skip
-    protocol = Protocol(algorithm="bsrem", prior_weight=weights[0] if weights else None)
-    made = penalised(scan, protocol, "bsrem", kept, held)
-    return made.of_kept, made.counts
+    if case not in KEPT_MAPS:
+        KEPT_MAPS.clear()
+        weights = [r["parameters"]["prior_weight"] for r in _records()
+                   if (r["phantom"], r["counts"], r["seed"], r["method"]) == (*case, "bsrem")]  # fmt: skip
+        protocol = Protocol(algorithm="bsrem", prior_weight=weights[0] if weights else None)
+        KEPT_MAPS[case] = penalised(scan, protocol, "bsrem", kept, held)
+    return KEPT_MAPS[case]
 
 
-def _image(method: str, scan: Scan, kept, held, seed: int):  # type: ignore[no-untyped-def]
-    """(image, image of the kept counts or None, parameters) of a method."""
+def _image(method: str, scan: Scan, kept, held):  # type: ignore[no-untyped-def]
+    """(image, image of the kept counts, parameters) of a classical method."""
     if method == "osem":
         made = reference(scan, Protocol())
         return made.counts, made.repeat(kept), made.parameters
@@ -205,20 +211,12 @@ def _image(method: str, scan: Scan, kept, held, seed: int):  # type: ignore[no-u
         return made.counts, made.repeat(kept), made.parameters
     if method == "osem-stopped":
         made = stopped(scan, Protocol(stop="held-out", iterations=20), kept, held)
-        return made.counts, made.of_kept, made.parameters
-    if method in ("osl", "bsrem"):
+    else:
         made = penalised(scan, Protocol(algorithm=method), method, kept, held)
-        return made.counts, made.of_kept, made.parameters
-    made = METHODS[method](scan, kept, held, 10, seed)
-    return made.of_all, made.of_kept, made.parameters
+    return made.counts, made.of_kept, made.parameters
 
 
-def _verdict(scan: Scan, held, of_kept, base, image) -> dict[str, object]:  # type: ignore[no-untyped-def]
-    def expected(x: torch.Tensor) -> torch.Tensor:
-        return scan.model.forward(x) + scan.data.scatter
-
-    verdict = judge(held, expected(of_kept), expected(base[0]), scan.data, expected(image),
-                    expected(base[1]), AcceptanceSettings())  # fmt: skip
+def _told(verdict: Acceptance) -> dict[str, object]:
     return {
         "released": verdict.released, "gain": verdict.likelihood_gain, "error": verdict.likelihood_error,
         "counts_ratio": verdict.counts_ratio, "largest_z": verdict.largest_residual_z,
