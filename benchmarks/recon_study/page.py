@@ -40,8 +40,8 @@ for one seed). {missing}
   smoothed residuals above four standard deviations (missing, invented)
 """
 OBSERVER = """d' of a channelised Hotelling observer (benchmarks/recon_study/observer.py) +- its standard
-error over seeds (jackknife); area: mean area under its ROC curve over these lesions. The noise of a seed is the same for
-all methods, so that differences between rows are surer than the errors say.
+error over seeds (jackknife); area: mean area under its ROC curve over these lesions. The noise of a seed is
+the same for all methods, so that differences between rows are surer than the errors say.
 """
 
 TRUE = "true activity"

@@ -1,7 +1,7 @@
 """What a reconstruction does to the dose of a therapy: three scans, time-activity curves, dose.
 
-The torso 24, 96 and 168 h after 7.4 GBq of 177Lu, 5e6 counts in the first scan and in the others as many as the
-decay leaves, three noise seeds. Every method reconstructs all three; one exponential per region
+The torso 24, 96 and 168 h after 7.4 GBq of 177Lu, 5e6 counts in the first scan and in the others as many as
+the decay leaves, three noise seeds. Every method reconstructs all three; one exponential per region
 (``dicomnode.tia``, mono-exponential) and engine vsv give the dose. The row "true activity" goes the same way
 from the activity itself: what it is off by is the curve's doing, not the image's. One line of
 docs/recon-therapy.jsonl for each method and seed; ``make recon-study`` runs what is missing.
