@@ -99,10 +99,10 @@ PEERS := receive demo_cycle vsv multi_vsv montecarlo compare recon
 bench: install
 	for name in $(PEERS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-# Tables and figures of the reconstruction study: what is missing of its cases, then the page (four hours in all).
+# Tables and figures of the reconstruction study: what is missing of its cases, then the page (three hours in
+# all). STEPS="page" writes the page alone.
 recon-study: install
-	$(BIN)/python benchmarks/recon_study.py
-	$(BIN)/python benchmarks/recon_study_page.py
+	$(BIN)/python benchmarks/recon_study $(STEPS)
 
 # Weights of the supervised comparator (20 minutes).
 recon-weights: install

@@ -2,7 +2,7 @@
 
 ``make recon-weights``. Random bodies, each scanned by ``recon.simulate`` at three random count levels between
 3e5 and 1e7: warped ellipses with lungs and a spine in half of them, organs of 0.5 to 40 times the background,
-hot and cold lesions of 8 to 45 mm, uneven uptake. None of them is a phantom of benchmarks/recon_study.py, and
+hot and cold lesions of 8 to 45 mm, uneven uptake. None of them is a phantom of benchmarks/recon_study, and
 nothing was chosen by these phantoms: four more bodies are for looking at the error on what it was not
 trained on. Deterministic by its seed; 20 CPU minutes.
 """

@@ -1,7 +1,8 @@
 """The learned methods on one scan: trained on four fifths of its counts, judged on the rest, then on all.
 
-Nothing that judges a method has been seen by it. The network is trained on the kept counts only; the final
-image applies it to halves of all counts, whose noise is nearly that of the halves it was trained on.
+Nothing that judges a method has been seen by it. The network is trained on the kept counts only; half of the
+held-out counts makes its choices and the other half judges. The final image applies it to halves of all
+counts, whose noise is nearly that of the halves it was trained on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, judge
 from dicomnode.recon.algorithms import bsrem, osem, subset_views
 from dicomnode.recon.deep_image_prior import DeepImagePriorSettings
 from dicomnode.recon.deep_image_prior import fit as fit_deep_image_prior
@@ -19,7 +21,7 @@ from dicomnode.recon.measurement import Measurement
 from dicomnode.recon.noise2noise import Example, Noise2NoiseSettings, map_around, prior_mean
 from dicomnode.recon.noise2noise import train as train_noise2noise
 from dicomnode.recon.scan import Scan
-from dicomnode.recon.selection import score
+from dicomnode.recon.selection import Image, score
 from dicomnode.recon.split_likelihood import SplitLikelihoodSettings
 from dicomnode.recon.split_likelihood import train as train_split_likelihood
 from dicomnode.recon.supervised import apply as apply_supervised
@@ -132,6 +134,34 @@ METHODS: Mapping[str, Method] = {
     "deep-image-prior": deep_image_prior,
     "supervised": supervised,
 }
+
+
+def judged(
+    scan: Scan,
+    method: str,
+    beside: Image,
+    kept: Measurement,
+    held: Measurement,
+    subsets: int,
+    seed: int,
+    settings: AcceptanceSettings,
+) -> tuple[Learned, Acceptance]:
+    """What a method makes of a scan, and whether that may leave: judged by counts that it never saw.
+
+    ``beside`` : MAP of the same scan, which takes its place where it may not
+    """
+    choosing, judging = held.split(0.5, seed + 1)
+    found = METHODS[method](scan, kept, choosing, subsets, seed)
+    of_kept = beside.of_kept if beside.of_kept is not None else beside.counts
+
+    def expected(image: Tensor) -> Tensor:
+        return scan.model.forward(image) + scan.data.scatter
+
+    verdict = judge(
+        judging, expected(found.of_kept), expected(of_kept),
+        scan.data, expected(found.of_all), expected(beside.counts), settings,
+    )  # fmt: skip
+    return found, verdict
 
 
 def _pair(

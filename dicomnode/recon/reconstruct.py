@@ -24,12 +24,12 @@ from torch import Tensor
 from dicomnode.errors import Inconsistent
 from dicomnode.model import ActivityMap, CountingNoise, Finding, Grid, Severity
 from dicomnode.model.projections import Projections
-from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, judge, residual_z
+from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, residual_z
 from dicomnode.recon.attenuation import AttenuationMap
 from dicomnode.recon.bootstrap import CountingUncertainty, bootstrap
 from dicomnode.recon.calibration import SpectCalibration, age_findings
 from dicomnode.recon.collimator import Collimator
-from dicomnode.recon.learned import METHODS
+from dicomnode.recon.learned import judged
 from dicomnode.recon.measurement import Measurement
 from dicomnode.recon.protocol import LEARNED, Protocol
 from dicomnode.recon.recovery import local_recovery
@@ -176,18 +176,10 @@ def _image(
     if protocol.algorithm not in LEARNED:
         return penalised(scan, protocol, protocol.algorithm, kept, held), protocol.algorithm, None
     fallback = penalised(scan, protocol, "bsrem", kept, held)
-    # Half of the held-out counts makes the learned method's choices and has no part in its judgement.
-    choosing, judging = held.split(0.5, seed + 1)
-    learned = METHODS[protocol.algorithm](scan, kept, choosing, protocol.subsets, seed)
-    verdict = judge(
-        judging,
-        _expected(scan, learned.of_kept),
-        _expected(scan, fallback.of_kept if fallback.of_kept is not None else fallback.counts),
-        scan.data,
-        _expected(scan, learned.of_all),
-        _expected(scan, fallback.counts),
+    learned, verdict = judged(
+        scan, protocol.algorithm, fallback, kept, held, protocol.subsets, seed,
         acceptance or AcceptanceSettings(),
-    )
+    )  # fmt: skip
     if not verdict.released:
         return fallback, "bsrem", verdict
     # The noise of a learned image cannot be had by repeating it in reasonable time: OSEM's stands for it.

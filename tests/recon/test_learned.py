@@ -204,9 +204,7 @@ def test_a_self_supervised_image_is_released_with_its_scores_where_nothing_stand
 
 def test_a_released_image_does_not_borrow_the_recovery_of_osem(small, monkeypatch):
     """It used to state OSEM's coefficient as its own (0.87 for an image that held 0.65 of OSEM's ball)."""
-    monkeypatch.setattr(
-        "dicomnode.recon.reconstruct.judge", lambda *given: replace(judge(*given), reasons=())
-    )
+    monkeypatch.setattr("dicomnode.recon.learned.judge", lambda *given: replace(judge(*given), reasons=()))
     protocol = Protocol(algorithm="supervised", subsets=SUBSETS, bootstraps=2)
     region = {"all": np.ones(small.projections.grid.shape_zyx, bool)}
     made = reconstruct(small.projections, small.attenuation, protocol, CAMERA, regions=region)

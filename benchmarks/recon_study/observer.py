@@ -1,4 +1,4 @@
-"""Lesion detectability by a channelised Hotelling observer, for benchmarks/recon_study.py.
+"""Lesion detectability by a channelised Hotelling observer.
 
 The observer knows where a lesion may be and looks there through three channels, differences of Gaussians in
 three dimensions (their widths are our own choice). It is trained on the background of the same images: some

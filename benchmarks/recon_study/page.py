@@ -1,18 +1,17 @@
-"""Tables of docs/recon-study.md and figures from docs/recon-study.jsonl; part of ``make recon-study``."""
+"""Tables of docs/recon-study.md, and the figures."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recon_observer import area, detectability
+from figures import figures
+from observer import area, detectability
 
-ROOT = Path(__file__).resolve().parents[1]
-LINES = ROOT / "docs/recon-study.jsonl"
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/recon-study.md"
 ORDER = ("osem", "osem-filtered", "osem-stopped", "osl", "bsrem",
          "noise2noise", "split-likelihood", "deep-image-prior", "supervised")  # fmt: skip
@@ -40,21 +39,29 @@ for one seed). {missing}
   counts do not prefer it (likelihood), projections hold other than the measured counts by over 1 % (counts),
   smoothed residuals above four standard deviations (missing, invented)
 """
-OBSERVER = """d' of a channelised Hotelling observer (benchmarks/recon_observer.py) +- its standard error over
-seeds (jackknife); area: mean area under its ROC curve over these lesions. The noise of a seed is the same for
-all methods, so that differences between rows are surer than the errors say.
+OBSERVER = """d' of a channelised Hotelling observer (benchmarks/recon_study/observer.py) +- its standard
+error over seeds (jackknife); area: mean area under its ROC curve over these lesions. The noise of a seed is
+the same for all methods, so that differences between rows are surer than the errors say.
+"""
+
+TRUE = "true activity"
+THERAPY = """Scans of the torso 24, 96 and 168 h after 7.4 GBq of 177Lu, 5e6 counts in the first and fewer by
+decay in the others; one exponential per region, engine vsv. Mean dose over that of the true TIA, in brackets
+the effective half-life found. "true activity" goes the same way without any image. Learned images as they
+are, released or not.
 """
 
 Record = dict[str, Any]
 
 
-def page(records: Sequence[Record]) -> str:
+def page(records: Sequence[Record], therapies: Sequence[Record]) -> str:
     """The whole page."""
     cases: dict[tuple[str, float], list[Record]] = defaultdict(list)
     for record in records:
         cases[record["phantom"], record["counts"]].append(record)
     parts = [HEAD.format(missing=_missing(records)), "\n## All cases\n", _summary(records)]
     parts += ["\n## Lesions in the background, as an observer sees them\n", _observer(records)]
+    parts += ["\n## Dose of three scans\n", _therapy(therapies)]
     for (phantom, counts), found in sorted(
         cases.items(), key=lambda kv: (list(TITLES).index(kv[0][0]), kv[0][1])
     ):
@@ -115,6 +122,32 @@ def _observer(records: Sequence[Record]) -> str:
         if np.isfinite(each).all():
             text = " | ".join(f"{d:.1f} +- {error:.1f}" for d, error in each)
             rows.append(f"| {method} | {text} | {np.mean([area(d) for d, _ in each]):.3f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _therapy(records: Sequence[Record]) -> str:
+    """Dose and effective half-life of the torso's regions, over the true ones."""
+    if not records:
+        return "Not run.\n"
+    names = list(records[0]["dose"])
+    rows = [
+        THERAPY,
+        "| method | n | " + " | ".join(names) + " | s | released |",
+        "|" + "---|" * (len(names) + 4),
+    ]
+    for method in (TRUE, *ORDER):
+        if not (found := [r for r in records if r["method"] == method]):
+            continue
+        cells = [
+            f"{_stat(found, lambda r, n=n: r['dose'][n])} "
+            f"({_stat(found, lambda r, n=n: r['half_life_h'][n], '.1f')} h)"
+            for n in names
+        ]
+        judged = [c for r in found for c in r.get("chosen", ()) if "released" in c]
+        seconds = _stat(found, lambda r: r["seconds"], ".0f") if method != TRUE else "-"
+        rows.append(
+            f"| {method} | {len(found)} | " + " | ".join(cells) + f" | {seconds} | {_released(judged)} |"
+        )
     return "\n".join(rows) + "\n"
 
 
@@ -187,11 +220,8 @@ def _reasons(judged: list[Record]) -> str:
     return ", ".join(f"{short} {number}" for short, number in found.most_common()) or "-"
 
 
-if __name__ == "__main__":
-    from recon_study_figures import figures
-
-    lines = LINES.read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    PAGE.write_text(page(records), encoding="utf-8")
-    print(f"{PAGE}: {len(lines)} cases")
+def write(records: Sequence[Record], therapies: Sequence[Record]) -> None:
+    """Page and figures."""
+    PAGE.write_text(page(records, therapies), encoding="utf-8")
+    print(f"{PAGE}: {len(records)} cases, {len(therapies)} therapies")
     figures(records, ROOT / "docs/figures", ROOT / "build/recon-study")
