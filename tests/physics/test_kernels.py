@@ -316,3 +316,9 @@ def test_it_is_the_mean_over_pairs_of_points(offset):
     sampled = photon.per_mm3(np.linalg.norm(pairs, axis=1)) * np.prod(edges)
     made = component_mev(photon, spacing, (4, 4, 13))[offset]
     assert made == pytest.approx(sampled.mean(), rel=0.01, abs=4 * sampled.std() / 400_000**0.5)
+
+
+def test_voxels_whose_quadrature_would_not_end_are_refused() -> None:
+    """0.5 x 0.5 x 20 mm: ratio 40, some 1e10 points; the limit is 12."""
+    with pytest.raises(OutOfDomain, match=r"longest over shortest voxel edge is 40 .*resample"):
+        component_mev(water_kernel("Lu-177").electron, (0.5, 0.5, 20.0), (3, 3, 3))
