@@ -115,6 +115,8 @@ def judge(
             f"held-out counts do not prefer it (log likelihood {gain:+.1f} +- {error:.1f} against MAP, "
             f"needed above {settings.likelihood_sigma:g} standard errors)"
         )
+    if not bool(candidate.isfinite().all()):
+        reasons.append("it is not finite everywhere")
     if abs(ratio - 1.0) > settings.counts_tolerance:
         reasons.append(f"its projections hold {1 / ratio:.3f} of the measured counts")
     if largest > above:

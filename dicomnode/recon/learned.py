@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, judge
-from dicomnode.recon.algorithms import bsrem, osem, subset_views
+from dicomnode.recon.algorithms import bsrem, map_around, osem, subset_views
 from dicomnode.recon.deep_image_prior import DeepImagePriorSettings
 from dicomnode.recon.deep_image_prior import fit as fit_deep_image_prior
 from dicomnode.recon.measurement import Measurement
-from dicomnode.recon.noise2noise import Example, Noise2NoiseSettings, map_around, prior_mean
+from dicomnode.recon.noise2noise import Example, Noise2NoiseSettings, prior_mean
 from dicomnode.recon.noise2noise import train as train_noise2noise
 from dicomnode.recon.scan import Scan
 from dicomnode.recon.selection import Image, score
@@ -71,7 +71,6 @@ def example_of(scan: Scan, part: Measurement, subsets: int) -> Example:
 def noise2noise(scan: Scan, kept: Measurement, held: Measurement, subsets: int, seed: int) -> Learned:
     """MAP around the Noise2Noise image; its weight by the held-out counts."""
     settings = Noise2NoiseSettings()
-    parts = subset_views(scan.model.geometry, subsets)
     one, two = _examples(_pair(scan, kept, subsets, seed + 1))
     network = train_noise2noise([(one, two)], settings, seed=seed)
     of_kept = with_counts(scan, kept, prior_mean(network, [one, two]))
@@ -79,7 +78,11 @@ def noise2noise(scan: Scan, kept: Measurement, held: Measurement, subsets: int, 
     of_all = with_counts(scan, scan.data, of_all)
 
     def around(data: Measurement, mean: Tensor, weight: float) -> Tensor:
-        return map_around(scan.model, data, mean, weight, parts, settings.map_iterations)
+        image = map_around(
+            scan.model, data.counts, data.additive, mean=data.share * mean, weight=weight, subsets=subsets,
+            iterations=settings.map_iterations,
+        )  # fmt: skip
+        return image / data.share
 
     images = {weight: around(kept, of_kept, weight) for weight in settings.weights}
     best = max(images, key=lambda weight: score(scan, images[weight], held))

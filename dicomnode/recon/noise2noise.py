@@ -8,8 +8,8 @@
 3. Its image f is the prior mean of a MAP reconstruction, so that the data keep the last word: voxels and
    totals that the counts support are restored. The weight is chosen by held-out counts.
 
-The scheme is our own; Noise2Noise for 177Lu SPECT images is Leube 2023,
-the closed form of the MAP step is the first sub-problem of Gong et al. (IEEE TMI 38:1655, 2019).
+The scheme is our own; Noise2Noise for 177Lu SPECT images is Leube 2023. The MAP step is
+``algorithms.map_around``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from pydantic import Field
 from torch import Tensor
 
 from dicomnode.model import Settings
-from dicomnode.recon.measurement import Measurement
-from dicomnode.recon.model import SystemModel
 from dicomnode.recon.networks import Crop, UNet, blended, features, scale_of
 
 
@@ -108,38 +106,3 @@ def train(pairs: Sequence[tuple[Example, Example]], settings: Noise2NoiseSetting
         adam.step()
         decay.step()
     return network
-
-
-def map_around(
-    model: SystemModel,
-    data: Measurement,
-    mean: Tensor,
-    weight: float,
-    parts: Sequence[Sequence[int]],
-    iterations: int,
-) -> Tensor:
-    """MAP image with the prior (x - f)^2 w / 2 around ``mean`` f, by ordered subsets.
-
-    Each update maximises the EM surrogate of one subset and the prior in closed form, so that the image
-    stays positive: w x^2 + (S - w f) x - S x_em = 0 in every voxel, with
-    w = weight S_mean / (f + 0.05 f_mean) and f_mean the mean of f where it is not zero.
-
-    Parameters
-    ----------
-    mean : f, counts per voxel of the whole scan
-    weight : relative to the mean sensitivity
-    """
-    whole = model.sensitivity() * data.share
-    level = mean[mean > 0].mean()
-    strength = weight * whole[whole > 0].mean() / (mean + 0.05 * level)
-    x = mean.clamp_min(1e-6 * float(level))
-    sensitivities = [model.sensitivity(views) * data.share for views in parts]
-    for _ in range(iterations):
-        for views, sensitivity in zip(parts, sensitivities, strict=True):
-            expected = data.share * model.forward(x, views) + data.additive[list(views)]
-            ratio = data.counts[list(views)] / expected.clamp_min(1e-9)
-            back = data.share * model.adjoint(ratio, views) * len(parts)
-            x_em = x * back / (sensitivity * len(parts)).clamp_min(1e-9)
-            linear = whole - strength * mean
-            x = (torch.sqrt(linear**2 + 4 * strength * whole * x_em) - linear) / (2 * strength)
-    return x
