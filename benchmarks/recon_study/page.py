@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def page(records: Sequence[Record], therapies: Sequence[Record]) -> str:
     for record in records:
         cases[record["phantom"], record["counts"]].append(record)
     parts = [HEAD.format(missing=_missing(records)), "\n## All cases\n", _summary(records)]
+    parts += ["\n## Error\n", _errors(cases)]
     parts += ["\n## Lesions in the background, as an observer sees them\n", _observer(records)]
     parts += ["\n## Dose of three scans\n", _therapy(therapies)]
     for (phantom, counts), found in sorted(
@@ -101,6 +102,18 @@ def _summary(records: Sequence[Record]) -> str:
             f"| {max(totals):.1f} % at most | {_released(judged)} | {_reasons(judged)} "
             f"| {min(times):.0f} to {max(times):.0f} |"
         )
+    return "\n".join(rows) + "\n"
+
+
+def _errors(cases: Mapping[tuple[str, float], list[Record]]) -> str:
+    """NRMSE of every method in every case."""
+    order = sorted(cases, key=lambda case: (case[1], list(TITLES).index(case[0])))
+    rows = ["| NRMSE | " + " | ".join(f"{name}, {counts:.0e}" for name, counts in order) + " |"]
+    rows.append("|" + "---|" * (len(order) + 1))
+    for method in ORDER:
+        found = [[r for r in cases[case] if r["method"] == method] for case in order]
+        if any(found):
+            rows.append(f"| {method} | " + " | ".join(_stat(f, lambda r: r["nrmse"]) for f in found) + " |")
     return "\n".join(rows) + "\n"
 
 
