@@ -80,9 +80,8 @@ def draw_phantom() -> None:
         row[0].imshow(np.log10(slice_ / true.max() + 1e-6), vmin=-4, vmax=0, cmap="inferno")
         row[0].set_title(f"{name}: log dose", fontsize=8)
         for axis, label in zip(row[1:], SHOWN, strict=True):
-            off = np.where(
-                slice_ > 1e-3 * true.max(), 100 * (engine_gy(label, name)[19] / slice_ - 1), np.nan
-            )
+            known = np.where(slice_ > 1e-3 * true.max(), slice_, np.nan)
+            off = 100 * (engine_gy(label, name)[19] / known - 1)
             image = axis.imshow(off, vmin=-30, vmax=30, cmap="RdBu_r")
             axis.set_title(label, fontsize=8)
         figure.colorbar(image, ax=list(row), label="% of Monte Carlo", fraction=0.02)
