@@ -86,7 +86,7 @@ def write_visit(
     return _written(folder, objects)
 
 
-def _numbered(acquisition: Acquisition):  # type: ignore[no-untyped-def]
+def _numbered(acquisition: Acquisition):
     return lambda k: uid(acquisition.series_uid, k)
 
 

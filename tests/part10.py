@@ -25,7 +25,7 @@ def identity(path: Path) -> tuple[str, str, str]:
         warnings.simplefilter("ignore")
         try:
             ds = dcmread(path, force=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "Modality"])
-            return tuple(str(ds.get(k, "") or "") for k in ("SOPClassUID", "SOPInstanceUID", "Modality"))  # type: ignore[return-value]
+            return tuple(str(ds.get(k, "") or "") for k in ("SOPClassUID", "SOPInstanceUID", "Modality"))
         except PARSE_FAULTS:
             return "", "", ""
 

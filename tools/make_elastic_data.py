@@ -90,7 +90,7 @@ def wave_number(mev: float) -> float:
 
 
 @numba.njit(cache=False)
-def solve(kappa, start, r, v1, v2, charge, energy, light):  # type: ignore[no-untyped-def]
+def solve(kappa, start, r, v1, v2, charge, energy, light):
     """(P, Q) at the last node; v1, v2: potential at the two points of Gauss of each interval."""
     if charge == 0.0:
         p, q = (1.0, 0.0) if kappa < 0 else (0.0, 1.0)
@@ -119,7 +119,7 @@ def solve(kappa, start, r, v1, v2, charge, energy, light):  # type: ignore[no-un
 
 
 @numba.njit(cache=False)
-def solutions(kappas, r, v1, v2, charge, energy, light, k):  # type: ignore[no-untyped-def]
+def solutions(kappas, r, v1, v2, charge, energy, light, k):
     out = np.empty((len(kappas), 2))
     for i, kappa in enumerate(kappas):
         first = abs(kappa) / k * exp(-45.0 / abs(kappa))  # so far inside that the start is forgotten
@@ -179,7 +179,7 @@ def phase_shifts(
 
 
 @numba.njit(cache=False)
-def amplitudes(t, up, down):  # type: ignore[no-untyped-def]
+def amplitudes(t, up, down):
     """Direct and spin-flip amplitude times 2 i k; up, down: exp(2 i delta) - 1."""
     direct, flip = np.zeros(len(t), np.complex128), np.zeros(len(t), np.complex128)
     for i in range(len(t)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from images import CLASSICAL, HALVES, LEARNED, made_by, map_beside
+from images import CLASSICAL, LEARNED, made_by, map_beside
 from measures import measured
 from scans import PHANTOMS, Truth, scan_of, truth_of
 
@@ -55,16 +55,15 @@ def _case(case: Case, methods: tuple[str, ...], truths: dict[str, Truth]) -> Non
     truth = truths[name]
     scan, per_bq_ml = scan_of(truth, counts, seed)
     kept, held = scan.data.split(KEPT, seed)
-    HALVES.kept.clear()
     zero = score(scan, torch.zeros(scan.model.geometry.shape_zyx), held)
     beside: Image | None = None
     for method in todo:
         if method in LEARNED and beside is None:
             weight = done["bsrem"]["parameters"]["prior_weight"] if "bsrem" in done else None
             beside = map_beside(scan, kept, held, weight)
-        HALVES.seconds, started = 0.0, time.process_time()
+        started = time.process_time()
         made = made_by(method, scan, kept, held, seed, beside)
-        seconds = time.process_time() - started + HALVES.seconds
+        seconds = time.process_time() - started
         image = made.image.numpy() / per_bq_ml
         record = {
             "phantom": name, "counts": counts, "seed": seed, "method": method, "seconds": seconds,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from dicomnode.recon import learned
 from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings
+from dicomnode.recon.learned import judged
 from dicomnode.recon.measurement import Measurement
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan
@@ -29,29 +28,6 @@ class Made:
     verdict: Acceptance | None = None
 
 
-class Halves:
-    """The two halves of a scan as networks see them, made once for methods that share them.
-
-    ``seconds`` is what a method has been spared since it was last set to zero; it counts as its own.
-    """
-
-    def __init__(self) -> None:
-        self.made, self.kept, self.seconds = learned._pair, {}, 0.0
-
-    def __call__(self, scan: Scan, data, subsets: int, seed: int):  # type: ignore[no-untyped-def]
-        key = (id(scan), id(data), seed)
-        if key not in self.kept:
-            started = time.process_time()
-            self.kept[key] = self.made(scan, data, subsets, seed), time.process_time() - started
-        else:
-            self.seconds += self.kept[key][1]
-        return self.kept[key][0]
-
-
-HALVES = Halves()
-learned._pair = HALVES
-
-
 def map_beside(scan: Scan, kept: Measurement, held: Measurement, weight: float | None) -> Image:
     """MAP, which learned images are judged beside; its weight is chosen where none is given."""
     return penalised(scan, Protocol(algorithm="bsrem", prior_weight=weight), "bsrem", kept, held)
@@ -62,7 +38,7 @@ def made_by(
 ) -> Made:
     """``beside`` : MAP, for the learned methods."""
     if method in LEARNED:
-        found, verdict = learned.judged(scan, method, beside, kept, held, 10, seed, AcceptanceSettings())
+        found, verdict = judged(scan, method, beside, kept, held, 10, seed, AcceptanceSettings())
         return Made(found.of_all, found.of_kept, found.parameters, verdict)
     if method == "osem":
         made = reference(scan, Protocol())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from images import CLASSICAL, HALVES, LEARNED, made_by, map_beside
+from images import CLASSICAL, LEARNED, made_by, map_beside
 from scans import Truth, scan_of, torso, truth_of
 
 from dicomnode.dose.engine import no_progress
@@ -60,7 +60,6 @@ def reconstructed(method: str, seed: int, truths: Sequence[Truth]) -> tuple[list
     weights = [c["prior_weight"] for r in records() if (r["method"], r["seed"]) == ("bsrem", seed)
                for c in r["chosen"]] or [None] * len(truths)  # fmt: skip
     for truth, weight in zip(truths, weights, strict=True):
-        HALVES.kept.clear()
         counts = FIRST_COUNTS * float(truth.expected[0].sum() / truths[0].expected[0].sum())
         scan, per_bq_ml = scan_of(truth, counts, seed)
         kept, held = scan.data.split(KEPT, seed)

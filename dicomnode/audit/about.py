@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dicomnode.audit import codes
 from dicomnode.audit.codes import Code
@@ -71,8 +72,8 @@ def by_person(person: str) -> Participant:
 
 
 def made(
-    kind: str, event_id: Code, action: str, participants: Sequence[Participant], about: About, **more: object
+    kind: str, event_id: Code, action: str, participants: Sequence[Participant], about: About, **more: Any
 ) -> Event:
     """An event about ``about``; ``more`` are further fields of Event."""
-    keyed = {"objects": about.objects(), **about.keys(), **more}
-    return Event(kind, event_id, action, tuple(participants), **keyed)  # type: ignore[arg-type]
+    keyed: dict[str, Any] = {"objects": about.objects(), **about.keys(), **more}
+    return Event(kind, event_id, action, tuple(participants), **keyed)

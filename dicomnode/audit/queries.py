@@ -96,12 +96,12 @@ def story(session: Session, identity: str) -> list[Entry]:
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     conditions = []
     for name, value in wanted.said().items():
-        if name == "since":
-            conditions.append(EVENTS.c.at >= instant(value))  # type: ignore[arg-type]
-        elif name == "until":
-            conditions.append(EVENTS.c.at < instant(value))  # type: ignore[arg-type]
-        else:
+        if name not in ("since", "until"):
             conditions.append(EVENTS.c[name] == value)
+    if wanted.since is not None:
+        conditions.append(EVENTS.c.at >= instant(wanted.since))
+    if wanted.until is not None:
+        conditions.append(EVENTS.c.at < instant(wanted.until))
     return conditions
 
 

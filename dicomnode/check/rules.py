@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
 from math import exp
@@ -114,6 +114,19 @@ def ct_is_there(has_ct: bool, without_ct: str, emission_uid: str) -> Iterator[Fi
             "no CT of the frame of reference of the emission series has arrived: send it, or set "
             'without_ct = "soft-tissue" in [cycle]',
             subject=emission_uid,
+        )
+
+
+def reconstructions_agree(methods: Mapping[str, str]) -> Iterator[Finding]:
+    """Scans that were reconstructed here, time point -> method. A learned image may be released for one scan
+    and refused for the next; a curve through images of different resolution has a wrong half-life."""
+    if len(set(methods.values())) > 1:
+        told = "; ".join(f"{label}: {method}" for label, method in methods.items())
+        yield Finding(
+            "recon-methods-differ",
+            Severity.HOLD,
+            f"the scans of this cycle were not reconstructed by one method ({told}): a curve through them "
+            'mixes resolutions. Set algorithm = "osem" in [recon.protocol], or release it as it is',
         )
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dicomnode.dose.convolution import convolve_symmetric, fraction_inside, working_bytes
+from dicomnode.dose.density_steps import hot_at_steps, near_a_step
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
 from dicomnode.dose.inputs import (
     decays,
@@ -27,7 +28,6 @@ from dicomnode.dose.inputs import (
     voxel_mass_kg,
     zero_dose,
 )
-from dicomnode.dose.multi_sigma import hot_at_steps, near_a_step
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, Settings, TiaMap
 from dicomnode.physics.kernels import JOULE_PER_MEV, WATER_G_PER_CM3, PointKernel

@@ -56,6 +56,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
         step.outputs({p.label: p.activity.bq_per_ml for p in points})
         step.measured({p.label: {"total_mbq": p.activity.total_mbq, **p.origin} for p in points})
     cycle = Cycle(administration, points)
+    steps.found(rules.reconstructions_agree({m.label: m.image.method for m in made}))
     steps.found(rules.administered_activity_is_plausible(administration, config.check))
     steps.found(rules.times_are_plausible(cycle, config.check, job.created_at))
     steps.found(rules.image_total_below_administered(cycle, nuclide, config.check))

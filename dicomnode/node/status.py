@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicomnode.archive.records import CycleRow, Delivery, Instance, Revision, Series
 from dicomnode.node import quarantine
@@ -77,6 +77,6 @@ def status(house: House) -> Status:
         )
 
 
-def _counts(session: Session, column: object) -> dict[str, int]:
-    rows = session.execute(select(column, func.count()).group_by(column))  # type: ignore[call-overload]
-    return dict(rows.all())
+def _counts(session: Session, column: InstrumentedAttribute[str]) -> dict[str, int]:
+    rows = session.execute(select(column, func.count()).group_by(column))
+    return {row[0]: row[1] for row in rows}

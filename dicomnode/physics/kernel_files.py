@@ -28,6 +28,9 @@ Float64 = npt.NDArray[np.float64]
 
 FORMAT = "dicomnode-medium-kernels-2"
 COMPONENTS = ("electron", "photon")
+# What zipfile and numpy raise for bytes that were cut or turned; the last one where they seem to name another
+# compression.
+DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError)
 AGAIN = "make it again with `dicomnode kernels --all-media`"
 
 
@@ -107,7 +110,7 @@ def from_bytes(raw: bytes, nuclide: str, media: Sequence[Medium]) -> tuple[Point
     Inconsistent : a damaged file, another format or nuclide, or a medium that is missing or of another
         composition
     """
-    digest, content = hashlib.sha256(raw).hexdigest(), _content(raw, nuclide)
+    digest, content = hashlib.sha256(raw).hexdigest(), _content(raw, f"kernel file of {nuclide}")
     for key, wanted in (("format", FORMAT), ("nuclide", nuclide)):
         if str(content.get(key)) != wanted:
             raise Inconsistent(
@@ -130,10 +133,10 @@ def from_bytes(raw: bytes, nuclide: str, media: Sequence[Medium]) -> tuple[Point
 
 def origin_of(raw: bytes) -> str:
     """How the kernels of a file were made, as they state it."""
-    return str(_content(raw, "any nuclide")["origin"])
+    return str(_content(raw, "kernel file")["origin"])
 
 
-def _content(raw: bytes, nuclide: str) -> dict[str, Any]:
+def _content(raw: bytes, what: str) -> dict[str, Any]:
     """The arrays of a file, each checked by its CRC as it is read."""
     try:
         with zipfile.ZipFile(BytesIO(raw)) as book:
@@ -143,10 +146,8 @@ def _content(raw: bytes, nuclide: str) -> dict[str, Any]:
                 )
                 for name in book.namelist()
             }
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
-        raise Inconsistent(
-            f"kernel file of {nuclide}: damaged, or not written to its end ({error}); {AGAIN}"
-        ) from error
+    except DAMAGED as error:
+        raise Inconsistent(f"{what}: damaged, or not written to its end ({error}); {AGAIN}") from error
 
 
 def _require_whole(content: dict[str, Any], nuclide: str) -> None:
@@ -174,14 +175,10 @@ def _fault(found: npt.NDArray[Any] | None, shape: tuple[int, ...], rising: bool)
 
 
 def _kernel(content: dict[str, Any], nuclide: str, medium: Medium, row: int, digest: str) -> PointKernel:
-    parts: list[RadialKernel | None] = []
-    for name in COMPONENTS:
-        if f"mev_{name}" not in content:
-            parts.append(None)
-            continue
+    def of(name: str) -> RadialKernel:
         r_mm = content[f"r_g_per_cm2_{name}"] * (10 / medium.density_g_per_cm3)
         mev = content[f"mev_{name}"][row].astype(np.float64)
-        parts.append(RadialKernel(r_mm, mev, float(content[f"beyond_mev_{name}"][row])))
-    electron, photon = parts
-    assert electron is not None
-    return PointKernel(nuclide, medium.name, medium.density_g_per_cm3, electron, photon, digest)
+        return RadialKernel(r_mm, mev, float(content[f"beyond_mev_{name}"][row]))
+
+    photon = of("photon") if "mev_photon" in content else None
+    return PointKernel(nuclide, medium.name, medium.density_g_per_cm3, of("electron"), photon, digest)

@@ -123,7 +123,7 @@ def test_a_folder_in_place_of_the_database_is_an_outage(tmp_path: Path) -> None:
         session.execute(text("SELECT 1"))
 
 
-def test_postgresql_may_go_away_and_come_back(postgresql) -> None:  # type: ignore[no-untyped-def]
+def test_postgresql_may_go_away_and_come_back(postgresql) -> None:
     database = Database(postgresql.new_database())
     database.upgrade()
     with database.write() as session:
@@ -143,7 +143,7 @@ def test_postgresql_may_go_away_and_come_back(postgresql) -> None:  # type: igno
     database.close()
 
 
-def test_postgresql_dying_inside_a_transaction_is_an_outage_and_nothing_is_kept(postgresql) -> None:  # type: ignore[no-untyped-def]
+def test_postgresql_dying_inside_a_transaction_is_an_outage_and_nothing_is_kept(postgresql) -> None:
     database = Database(postgresql.new_database())
     database.upgrade()
     try:
@@ -159,7 +159,7 @@ def test_postgresql_dying_inside_a_transaction_is_an_outage_and_nothing_is_kept(
     database.close()
 
 
-def test_a_reading_session_cannot_write_on_postgresql(postgresql) -> None:  # type: ignore[no-untyped-def]
+def test_a_reading_session_cannot_write_on_postgresql(postgresql) -> None:
     database = Database(postgresql.new_database())
     database.upgrade()
     with pytest.raises(Exception, match="read-only transaction"), database.read() as session:  # noqa: PT012

@@ -242,7 +242,7 @@ def test_a_received_instance_names_sender_receiver_study_and_patient() -> None:
         "NetworkAccessPointID": "10.0.0.7",
         "NetworkAccessPointTypeCode": "2",
     }
-    assert [p.find("RoleIDCode").get("csd-code") for p in (them, us)] == ["110153", "110152"]  # type: ignore[union-attr]
+    assert [p.find("RoleIDCode").get("csd-code") for p in (them, us)] == ["110153", "110152"]
     objects = message.findall("ParticipantObjectIdentification")
     kinds = {item.get("ParticipantObjectID"): item[0].get("csd-code") for item in objects}
     assert kinds["1.9"] == "110180"

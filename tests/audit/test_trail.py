@@ -385,7 +385,7 @@ def test_an_integrity_error_is_not_an_outage(database: Database) -> None:
         session.execute(text("DELETE FROM events"))
 
 
-def test_the_role_of_the_node_can_append_and_nothing_more(postgresql) -> None:  # type: ignore[no-untyped-def]
+def test_the_role_of_the_node_can_append_and_nothing_more(postgresql) -> None:
     url = postgresql.new_database()
     owner = Database(url)
     owner.upgrade()

@@ -66,7 +66,7 @@ def volume(**facts: object) -> EmissionVolume:
         series_uid="1.2",
         frame_of_reference_uid="2.1",
     )
-    return replace(base, **facts)  # type: ignore[arg-type]
+    return replace(base, **facts)
 
 
 def held(found: Iterable[Finding]) -> list[str]:
@@ -225,3 +225,12 @@ def test_every_range_names_its_source() -> None:
         assert known.low_gy_per_gbq < known.high_gy_per_gbq
     assert dose_range("Lu-177", "lesion in liver") is None
     assert dose_range("Y-90", "liver") is None
+
+
+def test_scans_of_one_cycle_that_were_reconstructed_differently_hold():
+    """A learned image was released at 24 h and refused at 96 h in the study of docs/reconstruction.md."""
+    (found,) = rules.reconstructions_agree({"T1": "split-likelihood", "T2": "MAP"})
+    assert (found.rule, found.severity) == ("recon-methods-differ", Severity.HOLD)
+    assert "T1: split-likelihood; T2: MAP" in found.sentence
+    assert list(rules.reconstructions_agree({"T1": "OSEM 10i10s", "T2": "OSEM 10i10s"})) == []
+    assert list(rules.reconstructions_agree({})) == []

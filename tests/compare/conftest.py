@@ -95,6 +95,6 @@ def pairing(phantom: Phantom) -> Pairing:
         return paired(
             phantom.map(evaluated), phantom.map(truth, sigma), body=phantom.body,
             regions=phantom.regions if regions else None, **options,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     return made

@@ -29,7 +29,7 @@ def header(uid: str, role: Role, hours: float, frame: str, **more: object) -> In
         acquired_at=START + timedelta(hours=hours),
         nuclide="Lu-177" if role is Role.EMISSION else "",
     )
-    return replace(base, **more)  # type: ignore[arg-type]
+    return replace(base, **more)
 
 
 def series(uid: str, role: Role, hours: float, frame: str, **more: object) -> SeriesSummary:

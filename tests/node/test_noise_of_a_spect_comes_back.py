@@ -90,7 +90,7 @@ def test_its_noise_reaches_the_time_integrated_activity(tmp_path: Path, config: 
     fit = integrate(cycle, lu, TiaSettings(method="mono-exponential"))
     assert "tia-counting" in {f.rule for f in fit.findings}
     whole, a = fit.regions[-1], fit.regions[-1].activity_mbq
-    u = [one.image.activity.counting.region_mbq(None) for one in scans] / np.array(a)  # type: ignore[union-attr]
+    u = [one.image.activity.counting.region_mbq(None) for one in scans] / np.array(a)
     # through two points: ln TIA = ln A_1 + l t_1 - ln l with l = ln(A_1 / A_2) / (t_2 - t_1)
     (t1, t2) = whole.hours
     rate = np.log(a[0] / a[1]) / (t2 - t1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from dicomnode.dicom.nm_tomo import write_projections
 from dicomnode.dicom.reference import PatientStudy
 from dicomnode.dicom.uids import named_uid
 from dicomnode.model import HuMap
-from dicomnode.model.projections import Projections
+from dicomnode.model.projections import EnergyWindow, Projections
 from dicomnode.node.job import AdministrationJob, Job, Outcome, SeriesFiles, TimePointJob
 from dicomnode.node.pipeline import compute
 from tests.recon.acquired import GRID, acquired, lopsided_body
@@ -26,6 +26,7 @@ from tests.recon.acquired import GRID, acquired, lopsided_body
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FRAME, STUDY = named_uid("frame"), named_uid("study")
 BODY = lopsided_body()
+PEAK, LOWER, UPPER = (187.56, 229.24), (166.0, 187.0), (230.0, 251.0)
 
 
 def stored(store: Store, folder: Path, projections: Projections, frame: str = FRAME) -> TimePointJob:
@@ -51,10 +52,13 @@ def stored(store: Store, folder: Path, projections: Projections, frame: str = FR
     )
 
 
-def computed(folder: Path, projections: Projections, frame: str = FRAME, **recon: Any) -> Outcome:
+def configured(**recon: Any) -> Config:
     camera = {"manufacturer": "sim", "collimator": "siemens-me"}
-    config = Config.model_validate({"recon": {"reconstruct": True, "camera": [camera], **recon}})
-    store = Store(folder / "store")
+    return Config.model_validate({"recon": {"reconstruct": True, "camera": [camera], **recon}})
+
+
+def computed(folder: Path, projections: Projections, frame: str = FRAME, **recon: Any) -> Outcome:
+    config, store = configured(**recon), Store(folder / "store")
     job = Job(
         cycle_id="c", revision_id="r", number=1, created_at=AT,
         administration=AdministrationJob(
@@ -100,18 +104,48 @@ def test_a_camera_that_nobody_described_is_refused(still: Projections, tmp_path:
     assert "[[recon.camera]]" in outcome.verdict.holds[0].sentence
 
 
-def test_a_sound_acquisition_with_its_record_becomes_a_time_point(still: Projections, tmp_path: Path) -> None:
+def record_of(protocol: dict[str, Any], *windows: tuple[float, float]) -> dict[str, Any]:
     from dicomnode.recon.protocol import Protocol
 
-    protocol = {"iterations": 2, "subsets": 4, "bootstraps": 0, "scatter": {"method": "none"}}
-    record = {
-        "name": "sim", "manufacturer": "SIMULATED", "model": "dicomnode", "collimator": "siemens-me",
-        "nuclide": "Lu-177", "windows_kev": [[[187.56, 229.24]]], "cps_per_mbq": 9.4,
-        "measured_on": "2026-01-01", "radius_mm": 250.0,
+    return {
+        "name": f"sim {len(windows)}", "manufacturer": "SIMULATED", "model": "dicomnode",
+        "collimator": "siemens-me", "nuclide": "Lu-177", "windows_kev": [[w] for w in windows],
+        "cps_per_mbq": 9.4, "measured_on": "2026-01-01", "radius_mm": 250.0,
         "protocol": Protocol.model_validate(protocol).digest(GRID),
     }  # fmt: skip
+
+
+def test_a_sound_acquisition_with_its_record_becomes_a_time_point(still: Projections, tmp_path: Path) -> None:
+    protocol = {"iterations": 2, "subsets": 4, "bootstraps": 0, "scatter": {"method": "none"}}
+    record = record_of(protocol, PEAK)
     outcome = computed(tmp_path, still, protocol=protocol, calibration=[record])
     # without scatter correction the image is no activity: that holds, once the image is there
     assert holds(outcome) == ["recon-not-quantitative"]
     assert [s.name for s in outcome.steps] == ["read", "reconstruction T1"]
-    assert outcome.steps[1].parameters["measured"]["total_mbq"] > 0  # type: ignore[index]
+    assert outcome.steps[1].parameters["measured"]["total_mbq"] > 0
+
+
+def test_scans_that_are_reconstructed_by_different_methods_hold(still: Projections, tmp_path: Path) -> None:
+    """The first scan has no windows beside the peak, so that its image is corrected for attenuation only."""
+    protocol = {"iterations": 2, "subsets": 4, "bootstraps": 0}
+    beside = np.full_like(still.counts, 1)
+    windows = tuple(EnergyWindow(n, (w,)) for n, w in (("peak", PEAK), ("low", LOWER), ("up", UPPER)))
+    second = replace(
+        still, counts=np.concatenate([still.counts, beside, beside]), windows=windows,
+        started_at=still.started_at + timedelta(days=1),
+    )  # fmt: skip
+    records = [record_of(protocol, PEAK), record_of(protocol, PEAK, LOWER, UPPER)]
+    config, store = configured(protocol=protocol, calibration=records), Store(tmp_path / "store")
+    points = []
+    for label, scan in (("T1", still), ("T2", second)):
+        folder = tmp_path / label
+        folder.mkdir()
+        points.append(stored(store, folder, scan).model_copy(update={"label": label}))
+    job = Job(
+        cycle_id="c", revision_id="r", number=1, created_at=AT, time_points=tuple(points),
+        administration=AdministrationJob(
+            nuclide="Lu-177", activity_mbq=7400, at=datetime(2025, 12, 31, tzinfo=UTC)
+        ),
+        accepted=(("recon-not-quantitative", ""),),
+    )  # fmt: skip
+    assert "recon-methods-differ" in holds(compute(job, config, store))

@@ -32,7 +32,7 @@ def run_node(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
     """Starts a node that ends with the test."""
 
     def start(**settings: object) -> RunningNode:
-        running = RunningNode(tmp_path / "node", **settings)  # type: ignore[arg-type]
+        running = RunningNode(tmp_path / "node", **settings)
         request.addfinalizer(running.close)
         running.start()
         return running

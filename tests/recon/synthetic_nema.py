@@ -72,4 +72,4 @@ def _ct(folder: Path) -> HuMap:
     step = float(slices[1].ImagePositionPatient[2] - slices[0].ImagePositionPatient[2])
     row, column = (float(edge) for edge in slices[0].PixelSpacing)
     origin = tuple(float(value) for value in slices[0].ImagePositionPatient)
-    return HuMap(Grid(hu.shape, (column, row, step), origin), hu.astype(np.float32))  # type: ignore[arg-type]
+    return HuMap(Grid(hu.shape, (column, row, step), origin), hu.astype(np.float32))

@@ -129,10 +129,10 @@ def test_counts_beyond_the_ct_hold(still: Projections) -> None:
 
 def test_a_ct_of_another_frame_of_reference_holds(still: Projections) -> None:
     later: Callable[[float], object] = lambda h: still.started_at + timedelta(hours=h)  # noqa: E731
-    assert pairing_findings(still, "1.2.9", later(0.2)) == ()  # type: ignore[arg-type]
+    assert pairing_findings(still, "1.2.9", later(0.2)) == ()
     for other in ("1.2.10", ""):
         (found,) = pairing_findings(still, other, None)
         assert (found.rule, found.severity) == ("ct-frame-of-reference", Severity.HOLD)
     (found,) = pairing_findings(still, None, None)  # a plain file cannot state one
     assert (found.rule, found.severity) == ("ct-frame-of-reference", Severity.WARNING)
-    assert [f.rule for f in pairing_findings(still, "1.2.9", later(20))] == ["ct-time"]  # type: ignore[arg-type]
+    assert [f.rule for f in pairing_findings(still, "1.2.9", later(20))] == ["ct-time"]

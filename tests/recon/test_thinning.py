@@ -54,7 +54,7 @@ def test_thinned_parts_add_up_and_are_independent() -> None:
 
 def test_counts_that_are_no_counts_are_refused() -> None:
     with pytest.raises(Inconsistent, match="only raw whole counts"):
-        split_counts(np.ones((2, 2), np.float32), 0.2, 1)  # type: ignore[arg-type]
+        split_counts(np.ones((2, 2), np.float32), 0.2, 1)
     with pytest.raises(OutOfDomain, match="share of held-out counts"):
         split_counts(np.ones((2, 2), np.int32), 1.0, 1)
 
@@ -122,6 +122,6 @@ def test_a_bootstrap_of_counting_alone_is_poisson() -> None:
 
 def test_scaled_counts_or_one_replicate_are_refused() -> None:
     with pytest.raises(Inconsistent, match="only raw whole counts"):
-        bootstrap(lambda x: np.zeros(1, np.float32), np.ones((1, 2, 2, 2)), replicates=5, seed=1)  # type: ignore[arg-type]
+        bootstrap(lambda x: np.zeros(1, np.float32), np.ones((1, 2, 2, 2)), replicates=5, seed=1)
     with pytest.raises(OutOfDomain, match="at least 2"):
         bootstrap(lambda x: np.zeros(1, np.float32), np.ones((1, 2, 2, 2), np.int32), replicates=1, seed=1)

@@ -19,9 +19,9 @@ GIVEN = Administration("Lu-177", 7400.0, AT, "177Lu-DOTATATE")
 COMMON = {"subject": Subject("1", "A^B"), "acquisition": ACQUISITION}
 
 
-def _nm(values: np.ndarray, unit: str = "Bq/ml", grid: Grid = GRID, **more: object):  # type: ignore[no-untyped-def]
+def _nm(values: np.ndarray, unit: str = "Bq/ml", grid: Grid = GRID, **more: object):
     arguments = {**COMMON, "administration": GIVEN, "sop_instance_uid": "2.25.4", **more}
-    return nm_recon_tomo(grid, values.astype(np.float32), unit, **arguments)  # type: ignore[arg-type]
+    return nm_recon_tomo(grid, values.astype(np.float32), unit, **arguments)
 
 
 @pytest.mark.parametrize(("axis_z", "sign"), [(1.0, 1.0), (-1.0, -1.0)])
@@ -66,11 +66,11 @@ def test_a_time_without_zone_is_refused() -> None:
 
 def test_ct_numbers_below_the_scale_are_refused() -> None:
     with pytest.raises(OutOfDomain, match="smallest CT number is -2000"):
-        ct_series(HuMap(GRID, np.full(GRID.shape_zyx, -2000.0)), uid_of=str, **COMMON)  # type: ignore[arg-type]
+        ct_series(HuMap(GRID, np.full(GRID.shape_zyx, -2000.0)), uid_of=str, **COMMON)
 
 
 def test_an_all_zero_volume_can_be_written() -> None:
     assert _nm(np.zeros(GRID.shape_zyx)).pixel_array.max() == 0
     empty = ActivityMap(GRID, np.zeros(GRID.shape_zyx))
-    slices = pt_series(empty, administration=GIVEN, uid_of=lambda k: f"2.25.{k}", **COMMON)  # type: ignore[arg-type]
+    slices = pt_series(empty, administration=GIVEN, uid_of=lambda k: f"2.25.{k}", **COMMON)
     assert all(ds.pixel_array.max() == 0 for ds in slices)
