@@ -38,8 +38,8 @@ def best(work: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
 def case(size: int, shift_mm: float, noise: float) -> Any:
     """A body with three blurred balls; the evaluated map is shifted, the reference noisy and in batches."""
     from dicomnode.compare import paired
-    from dicomnode.compare.moments import box_of, cut, moments
     from dicomnode.model import BatchNoise, DoseMap, EnergyBalance, Grid, LabelMap
+    from dicomnode.model.moments import box_of, cut, moments
 
     h = 4.0
     x = (np.arange(size) - (size - 1) / 2) * h
@@ -80,8 +80,8 @@ def report(name: str, wall: float, cpu: float, more: str = "") -> None:
 
 def ours(pair: Any) -> None:
     from dicomnode.compare import verdict
-    from dicomnode.compare.chisquare import moment_chi_square
-    from dicomnode.compare.sliced import sliced_w1
+    from dicomnode.compare.moments.chisquare import moment_chi_square
+    from dicomnode.compare.transport.sliced import sliced_w1
 
     wall, cpu, _ = best(lambda: moment_chi_square(pair, 8), 7)
     report("moments of order 8, covariance, chi-square", wall, cpu, "goal 0.1 s")
@@ -97,17 +97,17 @@ def ours(pair: Any) -> None:
 
 def each(pair: Any) -> None:
     """Time and peak memory beside the pair of every measure that a map of this size allows."""
-    from dicomnode.compare.bures import bures
-    from dicomnode.compare.chisquare import Tolerance, moment_chi_square
-    from dicomnode.compare.christoffel import christoffel
-    from dicomnode.compare.dvh import dvh_differences, dvh_distance
-    from dicomnode.compare.exact import unbalanced
-    from dicomnode.compare.gamma import Criterion, gamma_pass_rate
-    from dicomnode.compare.polynomial import certified_shift
-    from dicomnode.compare.scan import scan
-    from dicomnode.compare.sinkhorn import entropic
-    from dicomnode.compare.sliced import sliced
-    from dicomnode.compare.voxelwise import mean_absolute_error, structural_similarity
+    from dicomnode.compare.classical.dvh import dvh_differences, dvh_distance
+    from dicomnode.compare.classical.gamma import Criterion, gamma_pass_rate
+    from dicomnode.compare.classical.voxelwise import mean_absolute_error, structural_similarity
+    from dicomnode.compare.moments.chisquare import Tolerance, moment_chi_square
+    from dicomnode.compare.moments.christoffel import christoffel
+    from dicomnode.compare.moments.displacement import certified_shift
+    from dicomnode.compare.moments.scan_statistic import scan
+    from dicomnode.compare.transport.bures import bures
+    from dicomnode.compare.transport.exact import unbalanced
+    from dicomnode.compare.transport.sinkhorn import entropic
+    from dicomnode.compare.transport.sliced import sliced
 
     block = max(2, pair.body.shape[0] // 10)
     found: dict[str, Callable[[], Any]] = {
@@ -140,7 +140,7 @@ def each(pair: Any) -> None:
 def gamma(pair: Any, label: str) -> None:
     from pymedphys import gamma as peer
 
-    from dicomnode.compare.gamma import Criterion, gamma_map
+    from dicomnode.compare.classical.gamma import Criterion, gamma_map
 
     rule, norm = Criterion(3.0, 3.0, max_gamma=2.0), float(pair.reference.max())
     axes = tuple(np.arange(n) * h for n, h in zip(pair.reference.shape, pair.spacing_zyx, strict=True))
@@ -164,9 +164,9 @@ def gamma(pair: Any, label: str) -> None:
 def transport(n: int = 12) -> None:
     import ot
 
-    from dicomnode.compare.exact import exact_w1
-    from dicomnode.compare.sinkhorn import sinkhorn
-    from dicomnode.compare.sliced import block_sum
+    from dicomnode.compare.transport.exact import exact_w1
+    from dicomnode.compare.transport.sinkhorn import sinkhorn
+    from dicomnode.compare.transport.sliced import block_sum
 
     pair = case(4 * n, 3.0, 0.02)
     p, q = (np.maximum(block_sum(m, 4), 0.0) + 1e-9 for m in (pair.evaluated, pair.reference))

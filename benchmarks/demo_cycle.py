@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from dicomnode.node.demo import demonstrate
+from dicomnode.demo.run import demonstrate
 
 LIMIT_S = 60.0
 

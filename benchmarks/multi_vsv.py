@@ -79,7 +79,7 @@ def convolutions(
     size: int, edge: float, name: str, options: dict[str, Any]
 ) -> tuple[float, float, np.ndarray]:
     """What a GPU takes over: kernels are at hand, mass and uncertainty left to do. The second call."""
-    from dicomnode.dose.media_work import mixture
+    from dicomnode.dose.density_kernels import mixture
     from dicomnode.dose.registry import build
 
     tia, anatomy = patient(size, edge)

@@ -28,8 +28,8 @@ def scan(size: int, views: int, edge: float) -> tuple[Any, ...]:
     """A body of 300 x 220 mm with two hot balls, the orbit follows the body."""
     import numpy as np
 
-    from dicomnode.recon.collimator import Response
-    from dicomnode.recon.model import Geometry
+    from dicomnode.recon.camera.collimator import Response
+    from dicomnode.recon.camera.model import Geometry
 
     angle = np.arange(views) * 360.0 / views
     turn = np.deg2rad(angle)
@@ -47,8 +47,8 @@ def own(size: int, views: int, edge: float, threads: int) -> dict[str, float]:
     """Wall and CPU seconds of our first and next iterations, and this process's largest memory."""
     import torch
 
-    from dicomnode.recon.algorithms import osem_updates
-    from dicomnode.recon.projector import ParallelHoleModel
+    from dicomnode.recon.algorithms.iterative import osem_updates
+    from dicomnode.recon.camera.projector import ParallelHoleModel
 
     torch.set_num_threads(threads)
     geometry, response, mu, image = scan(size, views, edge)
@@ -74,9 +74,9 @@ def own(size: int, views: int, edge: float, threads: int) -> dict[str, float]:
 def theirs(size: int, views: int, edge: float, threads: int, interpreter: Path) -> tuple[float, float]:
     """Wall and CPU seconds of PyTomography's first iteration."""
     import torch
+    from oracle.pytomography import PyTomographyModel
 
-    from dicomnode.recon.projector import ParallelHoleModel
-    from dicomnode.recon.pytomography import PyTomographyModel
+    from dicomnode.recon.camera.projector import ParallelHoleModel
 
     geometry, response, mu, image = scan(size, views, edge)
     counts = ParallelHoleModel(geometry, response, mu).forward(torch.from_numpy(image))

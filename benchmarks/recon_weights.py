@@ -1,10 +1,10 @@
 """Train the supervised comparator on simulated scans and write its weights into the package.
 
-``make recon-weights``. Random bodies, each scanned by ``recon.simulate`` at three random count levels between
-3e5 and 1e7: warped ellipses with lungs and a spine in half of them, organs of 0.5 to 40 times the background,
-hot and cold lesions of 8 to 45 mm, uneven uptake. None of them is a phantom of benchmarks/recon_study, and
-nothing was chosen by these phantoms: four more bodies are for looking at the error on what it was not
-trained on. Deterministic by its seed; 20 CPU minutes.
+``make recon-weights``. Random bodies, each scanned by ``simulation.projections`` at three random count levels
+between 3e5 and 1e7: warped ellipses with lungs and a spine in half of them, organs of 0.5 to 40 times the
+background, hot and cold lesions of 8 to 45 mm, uneven uptake. None of them is a phantom of
+benchmarks/recon_study, and nothing was chosen by these phantoms: four more bodies are for looking at the
+error on what it was not trained on. Deterministic by its seed; 20 CPU minutes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from safetensors.torch import save_file
 from scipy.ndimage import zoom
 
 from dicomnode.model import ActivityMap, Grid, HuMap
-from dicomnode.recon.attenuation import attenuation_map
-from dicomnode.recon.collimator import collimator
-from dicomnode.recon.learned import example_of
-from dicomnode.recon.networks import UNet
-from dicomnode.recon.phantoms import Phantom
+from dicomnode.recon.camera.attenuation import attenuation_map
+from dicomnode.recon.camera.collimator import collimator
+from dicomnode.recon.learned.judged import example_of
+from dicomnode.recon.learned.networks import UNet
+from dicomnode.recon.learned.supervised import WEIGHTS, Lesson, SupervisedSettings, miss, train
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import prepare
-from dicomnode.recon.simulate import ScanSettings, simulate_scan
-from dicomnode.recon.supervised import WEIGHTS, Lesson, SupervisedSettings, miss, train
+from dicomnode.simulation.phantoms import Phantom
+from dicomnode.simulation.projections import ScanSettings, simulate_scan
 
 BODIES, CHECKED, SEED, STEPS = 36, 4, 20261121, 1500
 LEVELS = 3

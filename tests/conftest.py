@@ -8,13 +8,17 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from dicomnode.archive.database import Database
+from dicomnode.database.database import Database
+
+if TYPE_CHECKING:
+    from tests.helpers.node_in_one_process import Desk
 
 SHARED = Path(os.environ.get("DICOMNODE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -129,3 +133,26 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         made = Database(server.new_database(current=True))
     yield made
     made.close()
+
+
+@pytest.fixture
+def new_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    """Desk(...), a node without processes, in a folder of its own; all are closed at the end."""
+    from tests.helpers.node_in_one_process import Desk
+
+    made: list[Desk] = []
+
+    def make(**settings: Any) -> Desk:
+        folder = tmp_path / f"desk{len(made)}"
+        folder.mkdir()
+        made.append(Desk(folder, **settings))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
+def desk(new_desk: Callable[..., Desk]) -> Desk:
+    return new_desk()

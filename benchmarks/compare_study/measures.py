@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from dicomnode.compare.bures import bures
-from dicomnode.compare.chisquare import Tolerance, moment_chi_square
-from dicomnode.compare.christoffel import christoffel
-from dicomnode.compare.dvh import dvh_distance
-from dicomnode.compare.exact import unbalanced
-from dicomnode.compare.gamma import Criterion, gamma_pass_rate
-from dicomnode.compare.lines import axis_bounds, normalised
-from dicomnode.compare.organs import region_errors
-from dicomnode.compare.scan import scan
-from dicomnode.compare.sinkhorn import entropic
-from dicomnode.compare.sliced import sliced
-from dicomnode.compare.voxelwise import mean_absolute_error, root_mean_squared_error, structural_similarity
+from dicomnode.compare.classical.dvh import dvh_distance
+from dicomnode.compare.classical.gamma import Criterion, gamma_pass_rate
+from dicomnode.compare.classical.organs import region_errors
+from dicomnode.compare.classical.voxelwise import (
+    mean_absolute_error,
+    root_mean_squared_error,
+    structural_similarity,
+)
+from dicomnode.compare.moments.chisquare import Tolerance, moment_chi_square
+from dicomnode.compare.moments.christoffel import christoffel
+from dicomnode.compare.moments.scan_statistic import scan
+from dicomnode.compare.transport.bures import bures
+from dicomnode.compare.transport.directions import axis_bounds, normalised
+from dicomnode.compare.transport.exact import unbalanced
+from dicomnode.compare.transport.sinkhorn import entropic
+from dicomnode.compare.transport.sliced import sliced
 
 GLOBAL, LOCAL = Criterion(max_gamma=1.1, steps=5), Criterion(local=True, max_gamma=1.1, steps=5)
 """Enough for the pass rate."""

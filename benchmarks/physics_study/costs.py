@@ -14,10 +14,10 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.montecarlo import gate
-from dicomnode.montecarlo.gate_data import find
-from dicomnode.montecarlo.gate_source import emitted
-from dicomnode.montecarlo.gate_volumes import Material
+from dicomnode.montecarlo.gate import run as gate
+from dicomnode.montecarlo.gate.data import find
+from dicomnode.montecarlo.gate.source import emitted
+from dicomnode.montecarlo.gate.volumes import Material
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.simulate import Problem, Run, Tally, region
 from dicomnode.montecarlo.source import Component, members

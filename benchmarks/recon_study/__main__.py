@@ -8,8 +8,8 @@
 done, so that the study can be stopped and taken up again, and two processes share the cases (``--part 0/2``,
 ``--part 1/2``).
 
-Scans are made by ``recon.simulate``: half voxels, 5 % wider blur, septal tail, scatter that TEW gets right on
-average only, a CT that lies 2 to 3 mm off. Seconds are CPU seconds of one thread, of this machine.
+Scans are made by ``simulation.projections``: half voxels, 5 % wider blur, septal tail, scatter that TEW gets
+right on average only, a CT that lies 2 to 3 mm off. Seconds are CPU seconds of one thread, of this machine.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from images import CLASSICAL, LEARNED, made_by, map_beside
 from measures import measured
 from scans import PHANTOMS, Truth, scan_of, truth_of
 
-from dicomnode.recon.acceptance import Acceptance
+from dicomnode.recon.learned.acceptance import Acceptance
 from dicomnode.recon.selection import KEPT, Image, score
 
 ROOT = Path(__file__).resolve().parents[2]

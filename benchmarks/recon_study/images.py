@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings
-from dicomnode.recon.learned import judged
-from dicomnode.recon.measurement import Measurement
+from dicomnode.recon.algorithms.measurement import Measurement
+from dicomnode.recon.learned.acceptance import Acceptance, AcceptanceSettings
+from dicomnode.recon.learned.judged import judged
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan
 from dicomnode.recon.selection import Image, penalised, reference, stopped

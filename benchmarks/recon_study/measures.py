@@ -14,7 +14,7 @@ from dicomnode.dose.registry import build
 from dicomnode.model import Grid, TiaMap
 from dicomnode.physics.anatomy import anatomy_from_ct
 from dicomnode.physics.nuclides import nuclide
-from dicomnode.recon.phantoms import Phantom
+from dicomnode.simulation.phantoms import Phantom
 
 LESION_MM = 20.0
 """Regions up to this diameter are lesions in the table of detectability."""

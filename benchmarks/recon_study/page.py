@@ -35,9 +35,9 @@ for one seed). {missing}
 - CNR: lesion minus surroundings over the standard deviation of means over the same shape in these
 - dose: region's mean dose over that of the true activity (vsv engine, one scan, physical decay)
 - s: CPU seconds of one thread for the image (automatic choices included; for learned methods both runs)
-- released: seeds in which the acceptance of `recon.acceptance` let the learned image pass; why not: held-out
-  counts do not prefer it (likelihood), projections hold other than the measured counts by over 1 % (counts),
-  smoothed residuals above four standard deviations (missing, invented)
+- released: seeds in which the acceptance of `recon.learned.acceptance` let the learned image pass; why not:
+  held-out counts do not prefer it (likelihood), projections hold other than the measured counts by over 1 %
+  (counts), smoothed residuals above four standard deviations (missing, invented)
 """
 OBSERVER = """d' of a channelised Hotelling observer (benchmarks/recon_study/observer.py) +- its standard
 error over seeds (jackknife); area: mean area under its ROC curve over these lesions. The noise of a seed is

@@ -11,13 +11,13 @@ from scipy.ndimage import gaussian_filter
 
 from dicomnode.model import ActivityMap, Grid
 from dicomnode.model.projections import Projections
-from dicomnode.recon.attenuation import attenuation_map
-from dicomnode.recon.collimator import collimator
-from dicomnode.recon.phantoms import Phantom, lesions, nema_like
+from dicomnode.recon.camera.attenuation import attenuation_map
+from dicomnode.recon.camera.collimator import collimator
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan, prepare
-from dicomnode.recon.simulate import ScanSettings, simulate_scan
 from dicomnode.simulation.patient import make_patient
+from dicomnode.simulation.phantoms import Phantom, lesions, nema_like
+from dicomnode.simulation.projections import ScanSettings, simulate_scan
 
 Array = np.ndarray
 

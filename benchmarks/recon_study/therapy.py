@@ -25,7 +25,7 @@ from dicomnode.dose.registry import build
 from dicomnode.model import ActivityMap, LabelMap, RegisteredTimePoint, RegistrationQuality, TiaMap
 from dicomnode.physics.anatomy import anatomy_from_ct
 from dicomnode.physics.nuclides import nuclide
-from dicomnode.recon.overlap import mean_on
+from dicomnode.recon.camera.overlap import mean_on
 from dicomnode.recon.selection import KEPT
 from dicomnode.simulation.patient import make_patient
 from dicomnode.tia.integrate import integrate_points

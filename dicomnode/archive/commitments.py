@@ -25,7 +25,7 @@ from dicomnode.archive.outbox import (
     forget_commitment,
     lock_rows,
 )
-from dicomnode.archive.records import Delivery, Result
+from dicomnode.database.tables import Delivery, Result
 
 _AWAITING = (SENT, SENT_WITH_WARNING)
 

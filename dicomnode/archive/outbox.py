@@ -15,7 +15,7 @@ from typing import Protocol
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from dicomnode.archive.records import Delivery, Result
+from dicomnode.database.tables import Delivery, Result
 
 QUEUED, SENDING, PARKED = "QUEUED", "SENDING", "PARKED"
 GIVEN_UP = "GIVEN_UP"

@@ -15,9 +15,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicomnode.archive.database import Database
-from dicomnode.archive.records import CycleRow, Instance, Result, Series, TimePointRow
 from dicomnode.archive.store import Store
+from dicomnode.database.database import Database
+from dicomnode.database.tables import CycleRow, Instance, Result, Series, TimePointRow
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 -- Views for the fourteen questions of quality assurance (docs/audit.md has an example query for each).
 -- One text for SQLite and PostgreSQL. SECONDS(later, earlier) and DETAIL(body, key) are filled in by
--- archive/migrations/views.py, where the dialects differ. Times are UTC.
+-- database/migrations/views.py, where the dialects differ. Times are UTC.
 
 -- 1 What arrived and was not used, and why.
 CREATE VIEW v_unused AS

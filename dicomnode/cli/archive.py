@@ -13,8 +13,8 @@ import click
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dicomnode.archive.database import Database
     from dicomnode.config import Config
+    from dicomnode.database.database import Database
 
 _CONFIG = "dicomnode.config"
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -58,7 +58,7 @@ def open_archive(ctx: click.Context, *, check: bool = True) -> Iterator[Database
 
     Raises ``ArchiveOutdated`` unless its tables are current (``check``).
     """
-    from dicomnode.archive.database import Database
+    from dicomnode.database.database import Database
 
     config = configuration(ctx)
     url = config.archive.url if config is not None else str(ctx.params["database"])

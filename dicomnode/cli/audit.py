@@ -20,9 +20,9 @@ from dicomnode.cli.archive import configuration, database_option, open_archive, 
 from dicomnode.errors import AuditBroken
 
 if TYPE_CHECKING:
-    from dicomnode.archive.database import Database
     from dicomnode.audit.queries import Entry
     from dicomnode.audit.trail import Verification
+    from dicomnode.database.database import Database
 
 
 @click.group()

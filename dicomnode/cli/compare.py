@@ -119,7 +119,7 @@ def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
 def _dose(path: Path, sigma_path: Path | None) -> tuple[DoseMap, str]:
     import numpy as np
 
-    from dicomnode.dicom.files import read_dose
+    from dicomnode.files.volumes import read_dose
     from dicomnode.model import DoseMap, EnergyBalance
 
     grid, gy, frame = _volume(path)
@@ -134,7 +134,7 @@ def _dose(path: Path, sigma_path: Path | None) -> tuple[DoseMap, str]:
 
 
 def _with_batches(reference: DoseMap, path: Path) -> DoseMap:
-    from dicomnode.dicom.batch_file import read_batches
+    from dicomnode.files.batches import read_batches
 
     if not reference.sigma_gy.any():
         raise ConfigError(["--batches refines --sigma: give the voxel uncertainties of REFERENCE as well"])
@@ -142,8 +142,8 @@ def _with_batches(reference: DoseMap, path: Path) -> DoseMap:
 
 
 def _volume(path: Path) -> tuple[Grid, Any, str]:
-    from dicomnode.dicom.files import read_dose
-    from dicomnode.dicom.rtdose_reader import read_rtdose
+    from dicomnode.dicom.volumes.rtdose import read_rtdose
+    from dicomnode.files.volumes import read_dose
 
     return read_rtdose(path) if _is_dicom(path) else (*read_dose(path), "")
 
@@ -163,13 +163,13 @@ def _brought(evaluated: DoseMap, grid: Grid, body: Any, sigma_path: Path | None)
 
 
 def _density(path: Path | None) -> DensityMap | None:
-    from dicomnode.dicom.files import read_density
+    from dicomnode.files.volumes import read_density
 
     return None if path is None else read_density(path)
 
 
 def _body(path: Path | None, grid: Grid) -> Any:
-    from dicomnode.dicom.files import read_volume
+    from dicomnode.files.volumes import read_volume
 
     if path is None:
         return None
@@ -197,8 +197,8 @@ def _regions(paths: tuple[Path, ...], names_path: Path | None, grid: Grid, frame
 
 def _structures(path: Path, grid: Grid, frame: str) -> LabelMap:
     """Without a DICOM reference the structures' own frame of reference is taken to be that of the dose."""
-    from dicomnode.dicom.rtdose_reader import frame_of_reference
-    from dicomnode.dicom.structures import read_structures
+    from dicomnode.dicom.regions.structures import read_structures
+    from dicomnode.dicom.volumes.rtdose import frame_of_reference
 
     regions, findings = read_structures([path], grid, frame or frame_of_reference(path))
     for finding in findings:
@@ -208,7 +208,7 @@ def _structures(path: Path, grid: Grid, frame: str) -> LabelMap:
 
 
 def _labels(path: Path, names_path: Path | None) -> LabelMap:
-    from dicomnode.dicom.files import read_labels
+    from dicomnode.files.volumes import read_labels
 
     if names_path is None:
         return read_labels(path)

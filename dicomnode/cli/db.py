@@ -28,7 +28,7 @@ def upgrade(ctx: click.Context, database: str | None) -> None:
 @click.pass_context
 def current(ctx: click.Context, database: str | None) -> None:
     """Print the tables' revision; exit 1 where an upgrade is needed."""
-    from dicomnode.archive.database import ArchiveOutdated
+    from dicomnode.database.database import ArchiveOutdated
 
     with open_archive(ctx, check=False) as archive:
         click.echo(archive.current() or "(empty)")

@@ -27,7 +27,7 @@ def demo(folder: Path, seed: int, size: str) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
-    from dicomnode.node.demo import demonstrate
+    from dicomnode.demo.run import demonstrate
 
     console = Console()
     columns = (

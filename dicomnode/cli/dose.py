@@ -60,8 +60,8 @@ def dose(**given: Any) -> None:
 
 
 def _run(given: dict[str, Any]) -> str:
-    from dicomnode.dicom.files import read_tia, write_volume
     from dicomnode.dose.registry import build
+    from dicomnode.files.volumes import read_tia, write_volume
 
     engine = build(given["engine_name"], _engine_options(given))
     nuclide = _nuclide(given["nuclide_name"], given["progeny"])
@@ -86,7 +86,7 @@ def _run(given: dict[str, Any]) -> str:
 
 
 def _write_batches(path: Path, engine_name: str, result: DoseMap) -> None:
-    from dicomnode.dicom.batch_file import write_batches
+    from dicomnode.files.batches import write_batches
 
     if result.noise is None:
         raise ConfigError([f"--batches-out does not apply: the engine {engine_name} keeps no batches"])
@@ -149,7 +149,7 @@ def _members(name: str) -> list[str]:
 
 
 def _anatomy(given: dict[str, Any]) -> Anatomy:
-    from dicomnode.dicom.files import read_density, read_hu, read_volume
+    from dicomnode.files.volumes import read_density, read_hu, read_volume
     from dicomnode.physics.anatomy import anatomy_from_ct, anatomy_from_density
 
     if bool(given["ct"]) == bool(given["density"]):

@@ -28,7 +28,7 @@ def gate() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def check(python: str, data: str, physics_list: Any, as_json: bool) -> None:
     """Whether everything is there that a simulation reads. Exit 0: yes, 1: no. Downloads nothing."""
-    from dicomnode.montecarlo.gate_data import find, require_data
+    from dicomnode.montecarlo.gate.data import find, require_data
 
     try:
         found = find(python, data)
@@ -72,7 +72,7 @@ def setup(python: str, data: Path | None, download: bool) -> None:
 
 
 def _link(python: str, data: Path) -> str:
-    from dicomnode.montecarlo.gate_data import find, require_data
+    from dicomnode.montecarlo.gate.data import find, require_data
 
     require_data(find(python, str(data.resolve())), "G4EmStandardPhysics_option3", ELEMENTS)
     place = find(python).data
@@ -91,7 +91,7 @@ def _download(python: str) -> str:
     import os
     import subprocess
 
-    from dicomnode.montecarlo.gate_data import find, require_data
+    from dicomnode.montecarlo.gate.data import find, require_data
 
     found = find(python)
     environment = os.environ | {"GATEONRTD": "1"}  # no second download at import

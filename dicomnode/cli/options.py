@@ -12,7 +12,7 @@ import click
 from dicomnode.errors import DicomnodeError
 
 if TYPE_CHECKING:
-    from dicomnode.node.house import House
+    from dicomnode.casebook.house import House
 
 config_option = click.option(
     "--config",
@@ -41,7 +41,7 @@ def faults_are_told(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def house_of(config_path: Path) -> House:
     """The node's database and store as configured."""
+    from dicomnode.casebook.house import open_house
     from dicomnode.config import load
-    from dicomnode.node.house import open_house
 
     return open_house(load(config_path))

@@ -40,7 +40,7 @@ def administer(
     by: str,
 ) -> None:
     """Tell an administration; it takes precedence over what the images say."""
-    from dicomnode.node.persons import administer as tell
+    from dicomnode.casebook.decisions import administer as tell
 
     number = tell(
         house_of(config_path),
@@ -65,7 +65,7 @@ def administer(
 @faults_are_told
 def withdraw(number: int, config_path: Path, by: str, because: str) -> None:
     """Take back administration NUMBER, which a person told of the wrong patient or day."""
-    from dicomnode.node.persons import withdraw as decide
+    from dicomnode.casebook.decisions import withdraw as decide
 
     click.echo(decide(house_of(config_path), number, by, because))
 
@@ -78,7 +78,7 @@ def withdraw(number: int, config_path: Path, by: str, because: str) -> None:
 @faults_are_told
 def release(cycle_id: str, config_path: Path, by: str, because: str) -> None:
     """Release a held cycle, or start one before it is complete. You take responsibility."""
-    from dicomnode.node.persons import release as decide
+    from dicomnode.casebook.decisions import release as decide
 
     click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
 
@@ -91,7 +91,7 @@ def release(cycle_id: str, config_path: Path, by: str, because: str) -> None:
 @faults_are_told
 def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
     """Hold a cycle; what has not left yet stays here."""
-    from dicomnode.node.persons import hold as decide
+    from dicomnode.casebook.decisions import hold as decide
 
     click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
 
@@ -106,7 +106,7 @@ def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
 @faults_are_told
 def send(cycle_id: str, config_path: Path, by: str, because: str, peer: str, give_up: bool) -> None:
     """Try parked deliveries of a cycle's current revision again, with the same objects."""
-    from dicomnode.node.persons import send as decide
+    from dicomnode.casebook.decisions import send as decide
 
     house, now = house_of(config_path), datetime.now(UTC)
     click.echo(decide(house, cycle_id, by, because, peer, now, give_up=give_up))

@@ -25,7 +25,7 @@ def quarantine() -> None:
 @faults_are_told
 def list_(config_path: Path, as_json: bool) -> None:
     """What waits for a person. Exit code 1 where there is any."""
-    from dicomnode.node.quarantine import listed
+    from dicomnode.casebook.quarantine import listed
 
     found = listed(house_of(config_path))
     if as_json:
@@ -53,7 +53,7 @@ def _named(uids: tuple[str, ...], everything: bool) -> tuple[str, ...]:
 @_decision
 def read_again(uids: tuple[str, ...], everything: bool, config_path: Path, by: str, because: str) -> None:
     """Read them once more: the fault was here (a disk, a limit, an older version)."""
-    from dicomnode.node.quarantine import read_again as decide
+    from dicomnode.casebook.quarantine import read_again as decide
 
     click.echo(decide(house_of(config_path), _named(uids, everything), by, because))
 
@@ -62,6 +62,6 @@ def read_again(uids: tuple[str, ...], everything: bool, config_path: Path, by: s
 @_decision
 def dismiss(uids: tuple[str, ...], everything: bool, config_path: Path, by: str, because: str) -> None:
     """They need no more attention: the sender knows, or they are of no use. They stay on record."""
-    from dicomnode.node.quarantine import dismiss as decide
+    from dicomnode.casebook.quarantine import dismiss as decide
 
     click.echo(decide(house_of(config_path), _named(uids, everything), by, because))

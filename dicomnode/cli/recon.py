@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Finding, Grid
     from dicomnode.model.projections import Projections
-    from dicomnode.recon.calibration import SpectCalibration
-    from dicomnode.recon.phantom_scan import Sphere
+    from dicomnode.recon.calibration.phantom_scan import Sphere
+    from dicomnode.recon.calibration.record import SpectCalibration
     from dicomnode.recon.protocol import Protocol
     from dicomnode.recon.reconstruct import Reconstruction
 
@@ -80,7 +80,7 @@ def image(**given: Any) -> None:
     """Image of one acquisition: PROJECTIONS are its NM objects."""
     import torch
 
-    from dicomnode.recon.collimator import collimator
+    from dicomnode.recon.camera.collimator import collimator
     from dicomnode.recon.reconstruct import reconstruct
 
     torch.set_num_threads(1)  # this process is ours; sums by several threads differ in the last bit
@@ -146,7 +146,7 @@ def calibrate(**given: Any) -> None:
 @recon.command("collimators")
 def collimators() -> None:
     """Collimators whose hole geometry is known, with its source."""
-    from dicomnode.recon.collimator import COLLIMATORS
+    from dicomnode.recon.camera.collimator import COLLIMATORS
 
     for one in COLLIMATORS.values():
         size = f"hole {one.hole_mm} mm, length {one.length_mm} mm, septa {one.septa_mm} mm"
@@ -174,7 +174,7 @@ def _record(
 ) -> SpectCalibration | None:
     from pydantic import ValidationError
 
-    from dicomnode.recon.calibration import SpectCalibration, choose
+    from dicomnode.recon.calibration.record import SpectCalibration, choose
 
     if path is None:
         return None
@@ -187,8 +187,8 @@ def _record(
 
 def _regions(path: Path | None, grid: Grid) -> dict[str, Any]:
     """Masks of a label map. Raises Inconsistent where it does not lie on the image's grid."""
-    from dicomnode.dicom.files import read_labels
     from dicomnode.errors import Inconsistent
+    from dicomnode.files.volumes import read_labels
 
     if path is None:
         return {}
@@ -202,7 +202,7 @@ def _regions(path: Path | None, grid: Grid) -> dict[str, Any]:
 
 
 def _write(given: dict[str, Any], made: Reconstruction) -> None:
-    from dicomnode.dicom.files import write_counting, write_volume
+    from dicomnode.files.volumes import write_counting, write_volume
 
     unit = "counts" if made.bq_per_count is None else "Bq/mL"
     factor = 1.0 if made.bq_per_count is None else made.bq_per_count
@@ -307,6 +307,6 @@ def _with_spheres(given: dict[str, Any], record: SpectCalibration, protocol: Pro
 
 
 def _spheres(told: dict[str, Any]) -> list[Sphere]:
-    from dicomnode.recon.phantom_scan import Sphere
+    from dicomnode.recon.calibration.phantom_scan import Sphere
 
     return [Sphere(tuple(one["centre_mm"]), one["diameter_mm"]) for one in told["spheres"]]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from dicomnode.model import Finding
     from dicomnode.model.projections import Projections
-    from dicomnode.recon.attenuation import AttenuationMap
-    from dicomnode.recon.examination import CtOfSpect
-    from dicomnode.recon.outline import OutlineLimits
-    from dicomnode.recon.quality import AcquisitionLimits
+    from dicomnode.recon.camera.attenuation import AttenuationMap
+    from dicomnode.recon.examination.acquisition import AcquisitionLimits
+    from dicomnode.recon.examination.examine import CtOfSpect
+    from dicomnode.recon.examination.outline import OutlineLimits
 
 S = TypeVar("S", bound="BaseModel")
 
@@ -28,8 +28,8 @@ S = TypeVar("S", bound="BaseModel")
 def read_scan(given: dict[str, Any]) -> tuple[Projections, AttenuationMap | None, tuple[Finding, ...]]:
     """Projections, the map of their CT, and findings. These are printed; the command ends where one holds
     that --accept does not name."""
-    from dicomnode.dicom.decode.projections import read_projections
-    from dicomnode.recon.examination import examine, examine_without_ct
+    from dicomnode.dicom.projections.projections import read_projections
+    from dicomnode.recon.examination.examine import examine, examine_without_ct
 
     zone = ZoneInfo(given["zone"])
     acquisition, outline = _limits(given["settings"])
@@ -83,8 +83,8 @@ def checked(kind: type[S], table: Any) -> S:
 
 def _limits(settings: Path | None) -> tuple[AcquisitionLimits, OutlineLimits]:
     """Limits of the checks: of the file's [recon.acquisition] and [recon.outline], else the defaults."""
-    from dicomnode.recon.outline import OutlineLimits
-    from dicomnode.recon.quality import AcquisitionLimits
+    from dicomnode.recon.examination.acquisition import AcquisitionLimits
+    from dicomnode.recon.examination.outline import OutlineLimits
 
     table = recon_table(settings)
     return (
@@ -95,9 +95,9 @@ def _limits(settings: Path | None) -> tuple[AcquisitionLimits, OutlineLimits]:
 
 def _ct(path: Path, kvp: float | None, zone: ZoneInfo) -> CtOfSpect:
     """A CT from a folder with one series, whose first slice says what it is, or from a file, which cannot."""
-    from dicomnode.dicom.files import read_hu
-    from dicomnode.dicom.headers import read_header
-    from dicomnode.recon.examination import CtOfSpect
+    from dicomnode.dicom.header.headers import read_header
+    from dicomnode.files.volumes import read_hu
+    from dicomnode.recon.examination.examine import CtOfSpect
 
     if not path.is_dir():
         return CtOfSpect(read_hu(path), None, None, kvp)

@@ -21,10 +21,10 @@ from dicomnode.cli.options import config_option, faults_are_told
 @faults_are_told
 def serve(config_path: Path, role: str) -> None:
     """Run the node until SIGTERM."""
+    from dicomnode.casebook.house import open_house
     from dicomnode.config import load
     from dicomnode.node import logs
     from dicomnode.node import serve as node
-    from dicomnode.node.house import open_house
 
     config = load(config_path, engine=role in ("all", "work"))
     logs.set_up(role, config.node.log_level)

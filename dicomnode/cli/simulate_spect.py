@@ -14,8 +14,8 @@ from dicomnode.cli.options import faults_are_told
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dicomnode.recon.phantoms import Phantom
-    from dicomnode.recon.simulate import Scan
+    from dicomnode.simulation.phantoms import Phantom
+    from dicomnode.simulation.projections import Scan
 
 IN = click.Path(exists=True, path_type=Path)
 STARTED = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
@@ -48,8 +48,8 @@ def spect(**given: Any) -> None:
 
     The scan is made by a finer and different model than the one that reconstructs.
     """
-    from dicomnode.recon.collimator import collimator
-    from dicomnode.recon.simulate import simulate_scan
+    from dicomnode.recon.camera.collimator import collimator
+    from dicomnode.simulation.projections import simulate_scan
 
     phantom = _phantom(given)
     scan = simulate_scan(
@@ -66,9 +66,9 @@ def spect(**given: Any) -> None:
 
 
 def _phantom(given: dict[str, Any]) -> Phantom:
-    from dicomnode.dicom.files import read_hu, read_volume
+    from dicomnode.files.volumes import read_hu, read_volume
     from dicomnode.model import ActivityMap, Grid
-    from dicomnode.recon.phantoms import from_maps, lesions, nema_like
+    from dicomnode.simulation.phantoms import from_maps, lesions, nema_like
 
     if given["phantom"]:
         first = [-(n - 1) / 2 * PHANTOM_MM for n in reversed(PHANTOM_SHAPE)]
@@ -83,7 +83,7 @@ def _phantom(given: dict[str, Any]) -> Phantom:
 def _settings(options: tuple[str, ...]) -> Any:
     from pydantic import ValidationError
 
-    from dicomnode.recon.simulate import ScanSettings
+    from dicomnode.simulation.projections import ScanSettings
 
     table = {}
     for pair in options:
@@ -99,11 +99,11 @@ def _settings(options: tuple[str, ...]) -> Any:
 
 def _write_dicom(scan: Scan, given: dict[str, Any]) -> int:
     """One NM object and the CT's slices, of one invented person and one frame of reference."""
-    from dicomnode.dicom.encode import Acquisition, Equipment, Subject, ct_series
-    from dicomnode.dicom.modules import ObjectIdentity
-    from dicomnode.dicom.nm_tomo import write_projections
     from dicomnode.dicom.reference import PatientStudy
     from dicomnode.dicom.uids import named_uid
+    from dicomnode.dicom.write.modules import ObjectIdentity
+    from dicomnode.dicom.write.nm_tomo import write_projections
+    from dicomnode.dicom.write.scans import Acquisition, Equipment, Subject, ct_series
     from dicomnode.physics.nuclides import nuclide
 
     name = ("simulated spect", given["phantom"] or "maps", str(given["seed"]), _content(scan))
@@ -144,7 +144,7 @@ def _content(scan: Scan) -> str:
 
 def _write_truth(scan: Scan, phantom: Phantom, given: dict[str, Any]) -> None:
     """The true activity on the camera's grid, and the numbers that go with it."""
-    from dicomnode.dicom.files import write_volume
+    from dicomnode.files.volumes import write_volume
 
     folder = given["out"] / "truth"
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from dicomnode.cli.options import config_option, faults_are_told, house_of, json
 @faults_are_told
 def status(config_path: Path, as_json: bool) -> None:
     """Queues, holds, disk and peers. Exit code 1 where something waits for a person."""
-    from dicomnode.node.status import status as look
+    from dicomnode.casebook.status import status as look
 
     now = look(house_of(config_path))
     if as_json:
@@ -46,7 +46,7 @@ def status(config_path: Path, as_json: bool) -> None:
 @faults_are_told
 def cycles(cycle_id: str | None, config_path: Path, as_json: bool) -> None:
     """List cycles, or tell one in full (the same as `show`)."""
-    from dicomnode.node.facts import cycle_facts, cycle_rows
+    from dicomnode.casebook.views import cycle_facts, cycle_rows
 
     house = house_of(config_path)
     if cycle_id is not None:
@@ -70,7 +70,7 @@ def cycles(cycle_id: str | None, config_path: Path, as_json: bool) -> None:
 @faults_are_told
 def show(cycle_id: str, config_path: Path, as_json: bool) -> None:
     """One cycle: time points, findings, organ doses, objects, deliveries."""
-    from dicomnode.node.facts import cycle_facts
+    from dicomnode.casebook.views import cycle_facts
 
     _tell(cycle_facts(house_of(config_path), cycle_id), as_json)
 

@@ -106,7 +106,7 @@ def tia(
 def _points(
     activities: tuple[Path, ...], hours: tuple[float, ...], noises: tuple[Path, ...]
 ) -> list[RegisteredTimePoint]:
-    from dicomnode.dicom.files import read_activity, read_counting
+    from dicomnode.files.volumes import read_activity, read_counting
 
     if len(activities) != len(hours):
         raise Inconsistent(
@@ -174,7 +174,7 @@ def _settings(path: Path | None, chosen: Mapping[str, object]) -> Any:
 
 
 def _labels(regions: Path | None, names: Path | None) -> LabelMap | None:
-    from dicomnode.dicom.files import read_labels
+    from dicomnode.files.volumes import read_labels
 
     if regions is None:
         if names:
@@ -192,7 +192,7 @@ def _labels(regions: Path | None, names: Path | None) -> LabelMap | None:
 
 
 def _write(fit: TiaFit, out: Path, sigma_out: Path | None) -> None:
-    from dicomnode.dicom.files import write_volume
+    from dicomnode.files.volumes import write_volume
 
     try:
         write_volume(out, fit.tia.grid, fit.tia.mbq_s_per_ml, "MBq s/mL")

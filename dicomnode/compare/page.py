@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from math import isfinite
 
-from dicomnode.compare.judgement import Judgement
+from dicomnode.compare.judgement.verdict import Judgement
 from dicomnode.compare.measure import Measure
 
 STYLE = """

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.compare.moments import (
+from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.model import BatchNoise, DensityMap, DoseMap, Grid, LabelMap
+from dicomnode.model.moments import (
     Box,
     box_of,
     cut,
@@ -19,8 +21,6 @@ from dicomnode.compare.moments import (
     moments,
     widened,
 )
-from dicomnode.errors import Inconsistent, OutOfDomain
-from dicomnode.model import BatchNoise, DensityMap, DoseMap, Grid, LabelMap
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicomnode.compare.judgement import Judgement
-from dicomnode.compare.organs import State
+from dicomnode.compare.classical.organs import State
+from dicomnode.compare.judgement.verdict import Judgement
+from dicomnode.compare.moments.scan_statistic import smoothed_z
 from dicomnode.compare.pair import Pair
-from dicomnode.compare.scan import smoothed_z
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from dicomnode.compare.bures import bures
-from dicomnode.compare.chisquare import Tolerance, moment_chi_square
-from dicomnode.compare.christoffel import christoffel
-from dicomnode.compare.dvh import dvh_differences, dvh_distance
-from dicomnode.compare.exact import MOST_POINTS, unbalanced
-from dicomnode.compare.gamma import Criterion, gamma_pass_rate
-from dicomnode.compare.judgement import Judgement
-from dicomnode.compare.measure import Measure
-from dicomnode.compare.organs import worst_region
-from dicomnode.compare.pair import Mass, Pair
-from dicomnode.compare.polynomial import averaged_certified_shift
-from dicomnode.compare.scan import scan
-from dicomnode.compare.sinkhorn import entropic
-from dicomnode.compare.sliced import sliced
-from dicomnode.compare.voxelwise import (
+from dicomnode.compare.classical.dvh import dvh_differences, dvh_distance
+from dicomnode.compare.classical.gamma import Criterion, gamma_pass_rate
+from dicomnode.compare.classical.organs import worst_region
+from dicomnode.compare.classical.voxelwise import (
     debiased_squared_error,
     mean_absolute_error,
     mean_squared_error,
     root_mean_squared_error,
     structural_similarity,
 )
+from dicomnode.compare.judgement.verdict import Judgement
+from dicomnode.compare.measure import Measure
+from dicomnode.compare.moments.chisquare import Tolerance, moment_chi_square
+from dicomnode.compare.moments.christoffel import christoffel
+from dicomnode.compare.moments.displacement import averaged_certified_shift
+from dicomnode.compare.moments.scan_statistic import scan
+from dicomnode.compare.pair import Mass, Pair
+from dicomnode.compare.transport.bures import bures
+from dicomnode.compare.transport.exact import MOST_POINTS, unbalanced
+from dicomnode.compare.transport.sinkhorn import entropic
+from dicomnode.compare.transport.sliced import sliced
 
 COARSE_POINTS = 900
 """Exact transport runs on blocks so large that about this many remain."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.compare.moments import Box, box_of, cut, moments
 from dicomnode.model import BatchNoise
+from dicomnode.model.moments import Box, box_of, cut, moments
 
 Float64 = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """GATE 10 (Geant4) as an engine: the peer that users trust, on the same volumes and emission data.
 
-opengate runs in processes of its own (``montecarlo.gate``). Dose is the energy deposited in a voxel over
+opengate runs in processes of its own (``montecarlo.gate.run``). Dose is the energy deposited in a voxel over
 the mass of that voxel in the density map, to its own medium; around the grid is vacuum.
 """
 
@@ -18,10 +18,10 @@ from pydantic import Field
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
 from dicomnode.dose.inputs import decays, emitted_j, require_inputs, scaling_density, voxel_mass_kg, zero_dose
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, Settings, TiaMap
-from dicomnode.montecarlo.gate import Machine, Scene, Tally, parts_of, simulate
-from dicomnode.montecarlo.gate_data import PhysicsList, find, require_data
-from dicomnode.montecarlo.gate_source import Emitted, emitted
-from dicomnode.montecarlo.gate_volumes import materials_of
+from dicomnode.montecarlo.gate.data import PhysicsList, find, require_data
+from dicomnode.montecarlo.gate.run import Machine, Scene, Tally, parts_of, simulate
+from dicomnode.montecarlo.gate.source import Emitted, emitted
+from dicomnode.montecarlo.gate.volumes import materials_of
 from dicomnode.physics.kernels import JOULE_PER_MEV
 
 Float64 = npt.NDArray[np.float64]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from dicomnode.dose.coarse import coarse_length
+from dicomnode.dose.density_kernels import MEDIA, Mixture, Work, mixture, tiles_of
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
+from dicomnode.dose.half_grid import coarse_length
 from dicomnode.dose.inputs import (
     DECAYS_PER_MBQ_S,
     emitted_j,
@@ -26,7 +27,6 @@ from dicomnode.dose.inputs import (
     zero_dose,
 )
 from dicomnode.dose.low_rank import By, low_rank
-from dicomnode.dose.media_work import MEDIA, Mixture, Work, mixture, tiles_of
 from dicomnode.dose.multi_sigma import relative_sigma
 from dicomnode.errors import OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, Settings, TiaMap
@@ -136,7 +136,7 @@ class MultiVsv:
         precision: type[np.floating[Any]] = np.float32 if own.precision == "single" else np.float64
         make: type[Work] = Work
         if own.device == "gpu":
-            from dicomnode.dose.media_work_gpu import GpuWork
+            from dicomnode.dose.density_kernels_gpu import GpuWork
 
             make = GpuWork
         return make(tia, media, kernels, precision, own.workers)

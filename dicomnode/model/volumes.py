@@ -188,7 +188,7 @@ class BatchNoise:
     Attributes
     ----------
     box_zyx : half-open index range along z, y, x on which the moments are taken
-    degree : total degree of the discrete-orthonormal Legendre moments (``compare.moments``)
+    degree : total degree of the discrete-orthonormal Legendre moments (``model.moments``)
     decays : (batches,) decays simulated in each batch
     moments_gy : (batches, moments) of each batch's own estimate of the whole dose, Gy
     """

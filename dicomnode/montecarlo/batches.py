@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo import cpu
+from dicomnode.montecarlo.batch_order import Order
 from dicomnode.montecarlo.cpu import TOTALS
 from dicomnode.montecarlo.electron import REST
-from dicomnode.montecarlo.order import Order
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.source import (
     Allotment,

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.errors import EngineUnavailable, OutOfDomain
+from dicomnode.montecarlo.batch_order import Order
 from dicomnode.montecarlo.cpu import TOTALS
-from dicomnode.montecarlo.order import Order
 from dicomnode.montecarlo.world import World
 
 Int64 = npt.NDArray[np.int64]

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from dicomnode.errors import OutOfDomain
 from dicomnode.montecarlo.batches import PER_MEV, Problem, Run, Tally
+from dicomnode.montecarlo.cluster import Spread, cluster
 from dicomnode.montecarlo.cpu import EXCESS, GONE
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.source import Component
-from dicomnode.montecarlo.spread import Spread, cluster
 
 __all__ = ["PER_MEV", "Deposit", "Problem", "Run", "Tally", "describe", "region", "simulate"]
 

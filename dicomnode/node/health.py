@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dicomnode.archive.database import ArchiveUnavailable
-from dicomnode.node.house import House
-from dicomnode.node.status import status
+from dicomnode.casebook.house import House
+from dicomnode.casebook.status import status
+from dicomnode.database.database import ArchiveUnavailable
 
 RolesAlive = Callable[[], dict[str, bool]]
 

@@ -12,8 +12,8 @@ from dicomnode.archive.retention import PurgedStudy, purge
 from dicomnode.audit import codes, events, syslog, trail
 from dicomnode.audit.about import About
 from dicomnode.audit.checkpoints import checkpoint
+from dicomnode.casebook.house import House
 from dicomnode.errors import DeliveryFailed
-from dicomnode.node.house import House
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from dicomnode.archive.records import Calculation, Revision
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
+from dicomnode.calculation.cycle_dose import Progress, compute
+from dicomnode.calculation.job import Job, Outcome
+from dicomnode.casebook.house import House
+from dicomnode.casebook.views import find_cycle
+from dicomnode.database.tables import Calculation, Revision
 from dicomnode.errors import Refused
-from dicomnode.node.facts import find_cycle
-from dicomnode.node.house import House
-from dicomnode.node.job import Job, Outcome
-from dicomnode.node.pipeline import Progress, compute
 
 
 @dataclass(frozen=True)

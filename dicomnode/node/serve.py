@@ -22,8 +22,8 @@ from types import FrameType
 
 from dicomnode import __version__
 from dicomnode.audit import events, trail
+from dicomnode.casebook.house import House
 from dicomnode.node.health import health_server, run_in_background
-from dicomnode.node.house import House
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _record_activity(house: House, role: str, *, started: bool) -> None:
 
 
 def _receive(house: House, stop: threading.Event) -> None:
-    from dicomnode.node.ledger import ReceiptLedger
+    from dicomnode.node.receipts import ReceiptLedger
     from dicomnode.receive.scp import Receiver
 
     receiver = Receiver(house.config.receive, house.store, ReceiptLedger(house), house.store.incoming)
@@ -109,7 +109,7 @@ def _receive(house: House, stop: threading.Event) -> None:
 
 
 def _work(house: House, stop: threading.Event) -> None:
-    from dicomnode.node.rounds import Rounds
+    from dicomnode.node.work import Rounds
     from dicomnode.node.workers import Workers
 
     workers = Workers(house.config.work)
@@ -120,7 +120,7 @@ def _work(house: House, stop: threading.Event) -> None:
 
 
 def _deliver(house: House, stop: threading.Event) -> None:
-    from dicomnode.node.dispatch import deliver
+    from dicomnode.node.deliver import deliver
 
     deliver(house, stop)
 

@@ -15,8 +15,8 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.calculation.job import Job
 from dicomnode.config import WorkSettings
-from dicomnode.node.job import Job
 
 if TYPE_CHECKING:
     from distributed import Client, Future

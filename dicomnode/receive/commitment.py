@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, build_role
 from pynetdicom.dsutils import decode, encode
 
-from dicomnode.dicom.dataset import PARSE_FAULTS
+from dicomnode.dicom.header.dataset import PARSE_FAULTS
 from dicomnode.errors import DicomnodeError
 from dicomnode.receive.acceptance import (
     IMPLICIT_LE,

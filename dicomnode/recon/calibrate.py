@@ -14,8 +14,8 @@ from dicomnode.errors import Inconsistent, Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.physics.nuclides import nuclide
-from dicomnode.recon.attenuation import AttenuationMap
-from dicomnode.recon.calibration import (
+from dicomnode.recon.calibration.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
+from dicomnode.recon.calibration.record import (
     SpectCalibration,
     fit_dead_time,
     fit_recovery,
@@ -23,12 +23,12 @@ from dicomnode.recon.calibration import (
     mean_decay,
     windows_of,
 )
-from dicomnode.recon.collimator import Collimator, collimator
-from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries
+from dicomnode.recon.camera.attenuation import AttenuationMap
+from dicomnode.recon.camera.collimator import Collimator, collimator
+from dicomnode.recon.camera.scatter import ScatterMethod
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare
-from dicomnode.recon.scatter import ScatterMethod
 
 BOOTSTRAPS = 8
 """For the noise of a calibration factor: known to 27 %, which is enough beside the activity meter's; our own

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dicomnode.model import Grid, Settings
-from dicomnode.recon.scatter import ScatterMethod, ScatterSettings
+from dicomnode.recon.camera.scatter import ScatterMethod, ScatterSettings
 
 Algorithm = Literal[
     "mlem", "osem", "osl", "bsrem", "deep-image-prior", "split-likelihood", "noise2noise", "supervised"

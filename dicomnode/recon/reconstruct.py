@@ -24,17 +24,17 @@ from torch import Tensor
 from dicomnode.errors import Inconsistent
 from dicomnode.model import ActivityMap, CountingNoise, Finding, Grid, Severity
 from dicomnode.model.projections import Projections
-from dicomnode.recon.acceptance import Acceptance, AcceptanceSettings, residual_z
-from dicomnode.recon.attenuation import AttenuationMap
-from dicomnode.recon.bootstrap import CountingUncertainty, bootstrap
-from dicomnode.recon.calibration import SpectCalibration, age_findings
-from dicomnode.recon.collimator import Collimator
-from dicomnode.recon.learned import judged
-from dicomnode.recon.measurement import Measurement
+from dicomnode.recon.algorithms.bootstrap import CountingUncertainty, bootstrap
+from dicomnode.recon.algorithms.measurement import Measurement
+from dicomnode.recon.calibration.record import SpectCalibration, age_findings
+from dicomnode.recon.camera.attenuation import AttenuationMap
+from dicomnode.recon.camera.collimator import Collimator
+from dicomnode.recon.camera.scatter import scatter_counts
+from dicomnode.recon.learned.acceptance import Acceptance, AcceptanceSettings, residual_z
+from dicomnode.recon.learned.judged import judged
 from dicomnode.recon.protocol import LEARNED, Protocol
 from dicomnode.recon.recovery import local_recovery
 from dicomnode.recon.scan import Scan, prepare
-from dicomnode.recon.scatter import scatter_counts
 from dicomnode.recon.selection import KEPT, Image, penalised, reference, score, stopped
 
 Float32 = npt.NDArray[np.float32]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from dicomnode.errors import Inconsistent
-from dicomnode.recon.measurement import Measurement
+from dicomnode.recon.algorithms.measurement import Measurement
 from dicomnode.recon.scan import Scan
 from dicomnode.recon.selection import Image
 

@@ -14,16 +14,16 @@ from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.physics.nuclides import nuclide
-from dicomnode.recon.attenuation import AttenuationMap, photopeak_kev
-from dicomnode.recon.calibration import SpectCalibration, dead_time_factor, mean_decay
-from dicomnode.recon.collimator import Collimator
-from dicomnode.recon.measurement import Measurement
-from dicomnode.recon.model import Geometry, SystemModel
-from dicomnode.recon.networks import Crop
-from dicomnode.recon.projector import ParallelHoleModel
+from dicomnode.recon.algorithms.measurement import Measurement
+from dicomnode.recon.calibration.record import SpectCalibration, dead_time_factor, mean_decay
+from dicomnode.recon.camera.attenuation import AttenuationMap, photopeak_kev
+from dicomnode.recon.camera.collimator import Collimator
+from dicomnode.recon.camera.model import Geometry, SystemModel
+from dicomnode.recon.camera.projector import ParallelHoleModel
+from dicomnode.recon.camera.scatter import Scatter, estimate_scatter
+from dicomnode.recon.camera.view_weights import WeightedModel
+from dicomnode.recon.learned.networks import Crop
 from dicomnode.recon.protocol import Protocol
-from dicomnode.recon.scatter import Scatter, estimate_scatter
-from dicomnode.recon.weighted import WeightedModel
 
 BODY_PER_CM = 0.3
 """Part of the largest attenuation below 0.2 per cm that counts as body; our own choice, lungs included."""

@@ -14,11 +14,11 @@ from itertools import islice
 
 from torch import Tensor
 
-from dicomnode.recon.algorithms import bsrem, gaussian_filter, osem, osem_updates, osl
-from dicomnode.recon.measurement import Measurement, log_likelihood
+from dicomnode.recon.algorithms.held_out import compare
+from dicomnode.recon.algorithms.iterative import bsrem, gaussian_filter, osem, osem_updates, osl
+from dicomnode.recon.algorithms.measurement import Measurement, log_likelihood
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan
-from dicomnode.recon.thinning import compare
 
 KEPT = 0.8
 """Share of the counts that candidates are made from; our own choice: the fifth that judges costs little."""

@@ -9,10 +9,10 @@ from pydantic import Field
 from dicomnode.errors import Refused
 from dicomnode.model import Settings
 from dicomnode.model.projections import Projections
-from dicomnode.recon.calibration import SpectCalibration
-from dicomnode.recon.outline import OutlineLimits
+from dicomnode.recon.calibration.record import SpectCalibration
+from dicomnode.recon.examination.acquisition import AcquisitionLimits
+from dicomnode.recon.examination.outline import OutlineLimits
 from dicomnode.recon.protocol import Protocol
-from dicomnode.recon.quality import AcquisitionLimits
 
 
 class CameraSettings(Settings):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.encode import (
+from dicomnode.dicom.write.scans import (
     Acquisition,
     Equipment,
     SegmentCode,

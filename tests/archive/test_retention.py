@@ -11,13 +11,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive import retention
-from dicomnode.archive.database import Database
-from dicomnode.archive.records import CycleRow, Instance, Result, Revision, Series, TimePointRow
 from dicomnode.archive.retention import PurgedStudy
 from dicomnode.archive.store import Store
 from dicomnode.audit import events, trail
 from dicomnode.audit.events import About
 from dicomnode.audit.queries import Filter, entries
+from dicomnode.database.database import Database
+from dicomnode.database.tables import CycleRow, Instance, Result, Revision, Series, TimePointRow
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OLD, NEW = NOW - timedelta(days=100), NOW - timedelta(days=5)

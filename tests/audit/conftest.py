@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dicomnode.archive.database import Database
-from dicomnode.archive.records import (
+from dicomnode.audit import events, trail
+from dicomnode.audit.event import Event, Outcome, Party
+from dicomnode.audit.events import About
+from dicomnode.database.database import Database
+from dicomnode.database.tables import (
     AdministrationRow,
     Calculation,
     CycleRow,
@@ -20,9 +23,6 @@ from dicomnode.archive.records import (
     Series,
     TimePointRow,
 )
-from dicomnode.audit import events, trail
-from dicomnode.audit.event import Event, Outcome, Party
-from dicomnode.audit.events import About
 
 CT, RTDOSE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.481.2"
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)

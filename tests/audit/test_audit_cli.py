@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
-from dicomnode.archive.database import ArchiveOutdated, Database
 from dicomnode.audit import checkpoints, trail
 from dicomnode.audit.queries import Filter, entries
 from dicomnode.cli.audit import audit
 from dicomnode.cli.db import db
+from dicomnode.database.database import ArchiveOutdated, Database
 from dicomnode.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
-from dicomnode.archive.database import Database
-from dicomnode.archive.records import CycleRow, Result, Revision
 from dicomnode.audit.queries import Filter, entries, story
+from dicomnode.database.database import Database
+from dicomnode.database.tables import CycleRow, Result, Revision
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dicomnode.archive.database import Database
 from dicomnode.audit import events, syslog, trail
 from dicomnode.audit.events import About
 from dicomnode.audit.settings import AuditSettings
+from dicomnode.database.database import Database
 from dicomnode.errors import ConfigError, DeliveryFailed
 
 

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from dicomnode.archive.database import Database
 from dicomnode.audit import checkpoints, events, tables, trail
 from dicomnode.audit.event import Event, instant, plain
 from dicomnode.audit.events import About
 from dicomnode.audit.pseudonym import pseudonym, read_key
+from dicomnode.database.database import Database
 from dicomnode.errors import AuditBroken, ConfigError
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 WRITER = """
 import sys
-from dicomnode.archive.database import Database
+from dicomnode.database.database import Database
 from dicomnode.audit import events, trail
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 database = Database(url)

@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from dicomnode.cli.compare import compare
 from dicomnode.cli.dose import dose
-from dicomnode.dicom.files import write_volume
-from dicomnode.dicom.modules import ObjectIdentity
 from dicomnode.dicom.reference import PatientStudy
-from dicomnode.dicom.rtdose import write_rtdose
 from dicomnode.dicom.uids import named_uid
+from dicomnode.dicom.write.modules import ObjectIdentity
+from dicomnode.dicom.write.rtdose import write_rtdose
+from dicomnode.files.volumes import write_volume
 from dicomnode.model import DoseMap, EnergyBalance, Grid
 
 GRID = Grid((20, 22, 24), (4.0, 4.0, 4.0), (-40.0, -30.0, 10.0))

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from dicomnode.cli.dose import dose
 from dicomnode.cli.materials import materials
 from dicomnode.cli.nuclides import nuclides
-from dicomnode.dicom.files import read_dose, write_volume
+from dicomnode.files.volumes import read_dose, write_volume
 from dicomnode.model import Grid
 
 GRID = Grid((10, 12, 14), (4.0, 4.0, 5.0), (-30.0, 10.0, 5.0))

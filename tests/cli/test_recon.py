@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode.cli import cli
-from dicomnode.dicom.decode.projections import read_projections
-from dicomnode.dicom.files import read_volume, write_volume
-from dicomnode.recon.calibration import SpectCalibration, windows_of
+from dicomnode.dicom.projections.projections import read_projections
+from dicomnode.files.volumes import read_volume, write_volume
+from dicomnode.recon.calibration.record import SpectCalibration, windows_of
 from dicomnode.recon.protocol import Protocol
 
 QUICK = ("--collimator", "siemens-me", "--option", "iterations=3", "--option", "bootstraps=0")

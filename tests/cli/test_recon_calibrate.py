@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dicomnode.cli import cli
-from dicomnode.dicom.files import read_volume, write_volume
+from dicomnode.files.volumes import read_volume, write_volume
 from dicomnode.model import Grid
-from dicomnode.recon.calibration import SpectCalibration
+from dicomnode.recon.calibration.record import SpectCalibration
 
 GRID = Grid((40, 40, 40), (6.0, 6.0, 6.0), (-117.0, -117.0, -117.0))
 SCAN = ("views=24", "bins=48", "rows=40", "pixel_mm=6", "seconds_per_view=60")

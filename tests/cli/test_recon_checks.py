@@ -15,9 +15,9 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from dicomnode.cli import cli
-from dicomnode.dicom.decode.projections import read_projections
-from dicomnode.dicom.files import write_volume
-from dicomnode.recon.calibration import SpectCalibration
+from dicomnode.dicom.projections.projections import read_projections
+from dicomnode.files.volumes import write_volume
+from dicomnode.recon.calibration.record import SpectCalibration
 from tests.cli.test_simulate_spect import SCAN, maps
 
 QUICK = ("--collimator", "siemens-me", "--option", "subsets=4", "--option", "iterations=4",

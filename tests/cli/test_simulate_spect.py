@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from pydicom import dcmread
 
 from dicomnode.cli import cli
-from dicomnode.dicom.decode import read_ct
-from dicomnode.dicom.decode.projections import read_projections
-from dicomnode.dicom.files import read_volume, write_volume
+from dicomnode.dicom.projections.projections import read_projections
+from dicomnode.dicom.volumes import read_ct
+from dicomnode.files.volumes import read_volume, write_volume
 from dicomnode.model import Grid
 
 GRID = Grid((30, 40, 40), (6.0, 6.0, 6.0), (-117.0, -117.0, -87.0))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode.cli import VERBS, cli
-from dicomnode.dicom.files import read_activity, read_labels, read_tia, write_volume
+from dicomnode.files.volumes import read_activity, read_labels, read_tia, write_volume
 from dicomnode.model import Grid, RegisteredTimePoint
 from dicomnode.physics import nuclides
 from dicomnode.tia import TiaSettings, integrate_points

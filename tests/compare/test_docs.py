@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from dicomnode.compare.thresholds import FALSE_ALARMS, VerdictSettings
+from dicomnode.compare.judgement.thresholds import FALSE_ALARMS, VerdictSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicomnode.compare.gamma import Criterion, gamma_map, gamma_pass_rate
+from dicomnode.compare.classical.gamma import Criterion, gamma_map, gamma_pass_rate
 from dicomnode.errors import OutOfDomain
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

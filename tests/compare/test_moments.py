@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomnode.compare.bures import gelbrich
-from dicomnode.compare.chisquare import (
+from dicomnode.compare.moments.chisquare import (
     Tolerance,
     batch_law,
     hotelling,
@@ -16,8 +15,19 @@ from dicomnode.compare.chisquare import (
     residual_covariance,
     tolerance_covariance,
 )
-from dicomnode.compare.christoffel import christoffel
-from dicomnode.compare.moments import (
+from dicomnode.compare.moments.christoffel import christoffel
+from dicomnode.compare.moments.displacement import (
+    best_witness,
+    certified_shift,
+    legendre_moments,
+    polynomial_w1,
+)
+from dicomnode.compare.moments.sos import moment_bound
+from dicomnode.compare.pair import paired
+from dicomnode.compare.transport.bures import gelbrich
+from dicomnode.errors import Inconsistent, OutOfDomain
+from dicomnode.model import BatchNoise, DoseMap, EnergyBalance, Grid
+from dicomnode.model.moments import (
     bases,
     basis,
     batch_noise,
@@ -30,11 +40,6 @@ from dicomnode.compare.moments import (
     moments,
     quadratic_map,
 )
-from dicomnode.compare.pair import paired
-from dicomnode.compare.polynomial import best_witness, certified_shift, legendre_moments, polynomial_w1
-from dicomnode.compare.sos import moment_bound
-from dicomnode.errors import Inconsistent, OutOfDomain
-from dicomnode.model import BatchNoise, DoseMap, EnergyBalance, Grid
 
 SHAPE = (7, 9, 8)
 

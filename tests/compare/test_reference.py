@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dicomnode.compare import paired, verdict
-from dicomnode.compare.gamma import gamma_pass_rate
-from dicomnode.compare.organs import State, region_errors
-from dicomnode.compare.scan import scan
+from dicomnode.compare.classical.gamma import gamma_pass_rate
+from dicomnode.compare.classical.organs import State, region_errors
+from dicomnode.compare.moments.scan_statistic import scan
 from dicomnode.model import DoseMap, EnergyBalance, Grid, LabelMap
 
 

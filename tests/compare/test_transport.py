@@ -10,12 +10,12 @@ from scipy.optimize import linprog
 from scipy.sparse import eye
 from scipy.spatial.distance import cdist
 
-from dicomnode.compare.bures import bures, centre_and_covariance, gelbrich
-from dicomnode.compare.exact import exact_w1, kantorovich_rubinstein, unbalanced
-from dicomnode.compare.lines import axis_bounds, line_w1, line_w2
-from dicomnode.compare.polynomial import polynomial_w1
-from dicomnode.compare.sinkhorn import entropic, sinkhorn
-from dicomnode.compare.sliced import directions, sliced, sliced_w1
+from dicomnode.compare.moments.displacement import polynomial_w1
+from dicomnode.compare.transport.bures import bures, centre_and_covariance, gelbrich
+from dicomnode.compare.transport.directions import axis_bounds, line_w1, line_w2
+from dicomnode.compare.transport.exact import exact_w1, kantorovich_rubinstein, unbalanced
+from dicomnode.compare.transport.sinkhorn import entropic, sinkhorn
+from dicomnode.compare.transport.sliced import directions, sliced, sliced_w1
 from dicomnode.errors import Inconsistent, OutOfDomain
 
 EDGE = (16.0, 16.0, 16.0)

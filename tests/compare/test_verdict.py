@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from dicomnode.compare import paired, verdict
-from dicomnode.compare.chisquare import moment_chi_square
-from dicomnode.compare.organs import State, region_errors
+from dicomnode.compare.classical.organs import State, region_errors
+from dicomnode.compare.judgement.thresholds import FALSE_ALARMS, VerdictSettings
+from dicomnode.compare.moments.chisquare import moment_chi_square
 from dicomnode.compare.page import html_page
 from dicomnode.compare.picture import picture_png
 from dicomnode.compare.resample import resampled
-from dicomnode.compare.sliced import sliced
 from dicomnode.compare.table import all_measures, as_data
-from dicomnode.compare.thresholds import FALSE_ALARMS, VerdictSettings
+from dicomnode.compare.transport.sliced import sliced
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import DensityMap, DoseMap, EnergyBalance, Grid, LabelMap
 

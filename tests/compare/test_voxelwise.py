@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from dicomnode.compare import paired
-from dicomnode.compare.dvh import dose_at_volume, dvh_differences, dvh_distance, volume_at_dose
-from dicomnode.compare.organs import State, decided, region_errors, worst_region
-from dicomnode.compare.scan import scan, smoothed_z
-from dicomnode.compare.sliced import sliced
-from dicomnode.compare.voxelwise import (
+from dicomnode.compare.classical.dvh import dose_at_volume, dvh_differences, dvh_distance, volume_at_dose
+from dicomnode.compare.classical.organs import State, decided, region_errors, worst_region
+from dicomnode.compare.classical.voxelwise import (
     debiased_squared_error,
     mean_absolute_error,
     mean_squared_error,
     root_mean_squared_error,
     structural_similarity,
 )
+from dicomnode.compare.moments.scan_statistic import scan, smoothed_z
+from dicomnode.compare.transport.sliced import sliced
 from dicomnode.errors import OutOfDomain
 
 CLOSED = (mean_absolute_error, mean_squared_error, root_mean_squared_error, debiased_squared_error)

@@ -34,7 +34,7 @@ from pynetdicom.sop_class import (
 )
 
 from dicomnode.archive import outbox as sql
-from dicomnode.archive.records import Base, CycleRow, Result, Revision
+from dicomnode.database.tables import Base, CycleRow, Result, Revision
 from dicomnode.delivery.outbox import Item
 from dicomnode.delivery.settings import PeerSettings
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dicomnode.archive import outbox as sql
-from dicomnode.archive.records import Delivery
+from dicomnode.database.tables import Delivery
 from dicomnode.delivery.commitment import CommitmentListener
 from dicomnode.delivery.dispatcher import PeerRun, run_once, serve
 from dicomnode.delivery.outbox import OutboxUnavailable

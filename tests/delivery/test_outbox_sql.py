@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicomnode.archive import commitments, outbox
-from dicomnode.archive.records import Delivery
+from dicomnode.database.tables import Delivery
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from dicomnode.config import load
-from tests.running_node import RunningNode
+from tests.helpers.running_node import RunningNode
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())

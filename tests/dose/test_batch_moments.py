@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicomnode.compare.moments import cut, dispersion_of, mean_moments, moments, of_degree
 from dicomnode.dose.registry import build
 from dicomnode.model import DensityMap, DoseMap, Grid, TiaMap
+from dicomnode.model.moments import cut, dispersion_of, mean_moments, moments, of_degree
 from dicomnode.physics.anatomy import anatomy_from_density
 from dicomnode.physics.chains import with_progeny
 from dicomnode.physics.nuclides import nuclide

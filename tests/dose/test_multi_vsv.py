@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from dicomnode.dose import media_work_gpu
-from dicomnode.dose.coarse import coarse_length, prolong, restrict
-from dicomnode.dose.media_work import mixture
+from dicomnode.dose import density_kernels_gpu
+from dicomnode.dose.density_kernels import mixture
+from dicomnode.dose.half_grid import coarse_length, prolong, restrict
 from dicomnode.dose.registry import build
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
@@ -227,7 +227,7 @@ def test_an_alpha_emitter_with_its_progeny_keeps_its_alphas_in_the_voxel(tmp_pat
 @pytest.mark.parametrize("kernel_of", ["target", "source", "both"])
 def test_torch_gives_what_scipy_gives(kernel_of, monkeypatch):
     """The path for GPUs, on the processor."""
-    monkeypatch.setattr(media_work_gpu.GpuWork, "place", "cpu")
+    monkeypatch.setattr(density_kernels_gpu.GpuWork, "place", "cpu")
     tia, anatomy = mottled((17, 20, 23), (4.0, 4.0, 5.0))
     options = {"kernel_of": kernel_of, "between": "linear", "precision": "double"}
     one, two = (

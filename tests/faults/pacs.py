@@ -12,7 +12,7 @@ from typing import Any
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
-from dicomnode.node.demo_pacs import STORED
+from dicomnode.demo.pacs import STORED
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from dicomnode.archive.database import ArchiveUnavailable
-from dicomnode.archive.records import CycleRow, Delivery, Instance, Result, Revision
 from dicomnode.audit import checkpoints, trail
+from dicomnode.database.database import ArchiveUnavailable
+from dicomnode.database.tables import CycleRow, Delivery, Instance, Result, Revision
 
 VICTIMS = {"receive": 6, "deliver": 5, "worker": 4, "work": 3, "node": 3, "supervisor": 2}
 """Who is killed, with its weight."""

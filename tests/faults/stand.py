@@ -20,10 +20,10 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from sqlalchemy import func, select
 
-from dicomnode.archive.records import EventRow
+from dicomnode.casebook.house import House, open_house
+from dicomnode.casebook.views import cycle_facts, cycle_rows
 from dicomnode.config import load
-from dicomnode.node.facts import cycle_facts, cycle_rows
-from dicomnode.node.house import House, open_house
+from dicomnode.database.tables import EventRow
 
 CONFIG = """
 [node]

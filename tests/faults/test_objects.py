@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dicomnode.archive.records import Instance
+from dicomnode.database.tables import Instance
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

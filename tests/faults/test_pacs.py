@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dicomnode.archive.records import EventRow
+from dicomnode.database.tables import EventRow
 
 # status -> (final state of the delivery, tries, alert). FIELD_NOTES-like classes of delivery/policy.py:
 # limited_tries = 3 and two slow delays are configured, so 0110 is parked after 3 and C000 after 3 tries.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from dicomnode.archive.records import EventRow, Instance
+from dicomnode.database.tables import EventRow, Instance
 
 QUICK = "associate_timeout_s = 3.0\nidle_timeout_s = 4.0\nstall_timeout_s = 2.0\nmessage_deadline_s = 20.0"
 

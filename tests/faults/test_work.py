@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dicomnode.archive.records import EventRow
+from dicomnode.database.tables import EventRow
 
 ENGINES = Path(__file__).with_name("engines")
 

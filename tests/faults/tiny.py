@@ -12,7 +12,7 @@ import numpy as np
 from pydicom import Dataset
 from pynetdicom.dsutils import encode
 
-from dicomnode.dicom.encode import Acquisition, Subject, ct_series, nm_recon_tomo
+from dicomnode.dicom.write.scans import Acquisition, Subject, ct_series, nm_recon_tomo
 from dicomnode.model import Administration, Grid, HuMap
 
 ADMINISTERED = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)

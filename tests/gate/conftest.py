@@ -7,7 +7,7 @@ import pytest
 
 from dicomnode.errors import EngineUnavailable
 from dicomnode.model import Anatomy, DensityMap, Grid
-from dicomnode.montecarlo.gate_data import find, require_data
+from dicomnode.montecarlo.gate.data import find, require_data
 
 
 @pytest.fixture(scope="session")

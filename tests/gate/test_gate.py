@@ -18,10 +18,10 @@ from dicomnode.cli import cli
 from dicomnode.dose.registry import build
 from dicomnode.errors import EngineUnavailable
 from dicomnode.model import Anatomy, DensityMap, Grid, TiaMap
-from dicomnode.montecarlo.gate import Machine, Part, Scene, require_spectrum, simulate
-from dicomnode.montecarlo.gate_data import DATA_SETS, NUCLEI, Installation
-from dicomnode.montecarlo.gate_source import Component, Spectrum, emitted
-from dicomnode.montecarlo.gate_volumes import Material
+from dicomnode.montecarlo.gate.data import DATA_SETS, NUCLEI, Installation
+from dicomnode.montecarlo.gate.run import Machine, Part, Scene, require_spectrum, simulate
+from dicomnode.montecarlo.gate.source import Component, Spectrum, emitted
+from dicomnode.montecarlo.gate.volumes import Material
 from dicomnode.physics.nuclides import nuclide
 from dicomnode.physics.tissues import tissue
 

@@ -18,8 +18,7 @@ from dicomnode.dose.gate import GateSettings, Run, next_round
 from dicomnode.dose.registry import build
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, DensityMap, Grid
-from dicomnode.montecarlo.gate import Machine, Scene, parts_of, simulate
-from dicomnode.montecarlo.gate_data import (
+from dicomnode.montecarlo.gate.data import (
     BY_ELEMENT,
     DATA_SETS,
     FOLDERS,
@@ -28,8 +27,9 @@ from dicomnode.montecarlo.gate_data import (
     find,
     require_data,
 )
-from dicomnode.montecarlo.gate_source import emitted
-from dicomnode.montecarlo.gate_volumes import materials_of
+from dicomnode.montecarlo.gate.run import Machine, Scene, parts_of, simulate
+from dicomnode.montecarlo.gate.source import emitted
+from dicomnode.montecarlo.gate.volumes import materials_of
 from dicomnode.physics.chains import with_progeny
 from dicomnode.physics.nuclides import nuclide
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.namespace import own_network
-from tests.small_patient import write_small_patient
+from tests.helpers.network_namespace import own_network
+from tests.helpers.small_patient import write_small_patient
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from tests.namespace import own_network
-from tests.running_node import RunningNode, free_port
+from tests.helpers.network_namespace import own_network
+from tests.helpers.running_node import RunningNode, free_port
 
 TPS = """
 [[delivery.peers]]

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dicomnode.archive.records import Instance
-from tests.running_node import RunningNode, free_port
+from dicomnode.database.tables import Instance
+from tests.helpers.running_node import RunningNode, free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy/examples"
 COMMITTED = """

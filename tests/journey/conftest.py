@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running_node import RunningNode
-from tests.small_patient import write_small_patient
+from tests.helpers.running_node import RunningNode
+from tests.helpers.small_patient import write_small_patient
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from dicomnode.dicom.decode import read_emission
-from dicomnode.dicom.decode.projections import read_projections
+from dicomnode.dicom.projections.projections import read_projections
+from dicomnode.dicom.volumes import read_emission
 from dicomnode.recon.protocol import Protocol
-from tests.running_node import RunningNode
+from tests.helpers.running_node import RunningNode
 
 LU177_H = 6.647 * 24
 

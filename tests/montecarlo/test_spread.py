@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dicomnode.errors import EngineUnavailable
+from dicomnode.montecarlo.cluster import cluster
 from dicomnode.montecarlo.settings import TransportSettings
 from dicomnode.montecarlo.simulate import simulate
-from dicomnode.montecarlo.spread import cluster
 
 
 def quiet(_fraction, _what):

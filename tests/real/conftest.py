@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running_node import RunningNode
+from tests.helpers.running_node import RunningNode
 
 Unpack = Callable[[str], list[Path]]
 Run = Callable[..., RunningNode]

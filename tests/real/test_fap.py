@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dicomnode.model import ActivityMap, Administration, Grid
-from tests.encoded import write_visit
+from tests.helpers.visits_as_dicom import write_visit
 
 GIVEN = Administration("Lu-177", 7400.0, datetime(2026, 3, 2, 9, 0, tzinfo=ZoneInfo("Europe/Berlin")))
 HOURS = (4, 24, 48, 168)

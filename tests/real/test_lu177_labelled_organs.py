@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dicomnode.model import ActivityMap, Administration, Grid, HuMap, LabelMap
-from tests.encoded import write_visit
+from tests.helpers.visits_as_dicom import write_visit
 
 SPACING_MM = (3.9063, 3.9063, 4.4196)
 VOXEL_ML = 0.067441

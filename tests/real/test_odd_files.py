@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dicomnode.archive.records import Instance
+from dicomnode.database.tables import Instance
 from dicomnode.receive.acceptance import STORAGE_CLASSES
-from tests.part10 import CT, identity, sendable
-from tests.running_node import SYNTAXES
-from tests.verdicts import settled, verdicts
+from tests.helpers.part10_files import CT, identity, sendable
+from tests.helpers.running_node import SYNTAXES
+from tests.helpers.what_the_node_says import settled, verdicts
 
 
 def odd_files(shared: Path) -> list[Path]:

@@ -16,9 +16,9 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
 from dicomnode.receive.acceptance import STORAGE_CLASSES
-from tests.part10 import identity, sendable
-from tests.running_node import SYNTAXES
-from tests.verdicts import settled, verdicts
+from tests.helpers.part10_files import identity, sendable
+from tests.helpers.running_node import SYNTAXES
+from tests.helpers.what_the_node_says import settled, verdicts
 
 MODALITIES = {"NM", "PT", "CT", "RTSTRUCT", "SEG"}
 NO_PARTNER = "waiting: no emission series of the same frame of reference has arrived yet"

@@ -13,7 +13,7 @@ import pytest
 from pydicom import dcmread
 
 from dicomnode.model import ActivityMap, Administration, Grid, LabelMap
-from tests.encoded import write_visit
+from tests.helpers.visits_as_dicom import write_visit
 
 GIVEN = Administration("Y-90", 1400.0, datetime(2026, 3, 2, 9, 0, tzinfo=ZoneInfo("Europe/Istanbul")))
 HOURS = 4.0

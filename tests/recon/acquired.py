@@ -10,7 +10,7 @@ from scipy.ndimage import rotate
 
 from dicomnode.model import Grid
 from dicomnode.model.projections import EnergyWindow, Projections
-from dicomnode.recon.attenuation import AttenuationMap
+from dicomnode.recon.camera.attenuation import AttenuationMap
 
 GRID = Grid((32, 64, 64), (6.0, 6.0, 6.0), (-189.0, -189.0, -93.0))
 VIEWS = 32

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dicomnode.recon.model import Geometry
-from dicomnode.recon.pytomography import PyTomographyModel
-from dicomnode.recon.scatter import ScatterSettings, estimate_scatter
+from benchmarks.oracle.pytomography import PyTomographyModel
+from dicomnode.recon.camera.model import Geometry
+from dicomnode.recon.camera.scatter import ScatterSettings, estimate_scatter
 from tests.recon.synthetic_nema import nema_set
 from tests.recon.test_pytomography import GOLDEN, RESPONSE, asymmetric
 

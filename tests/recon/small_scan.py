@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from dicomnode.model import ActivityMap, Grid, HuMap
 from dicomnode.model.projections import Projections
-from dicomnode.recon.attenuation import AttenuationMap, attenuation_map
-from dicomnode.recon.calibration import SpectCalibration, windows_of
-from dicomnode.recon.collimator import Collimator, collimator
-from dicomnode.recon.phantoms import Phantom
+from dicomnode.recon.calibration.record import SpectCalibration, windows_of
+from dicomnode.recon.camera.attenuation import AttenuationMap, attenuation_map
+from dicomnode.recon.camera.collimator import Collimator, collimator
 from dicomnode.recon.protocol import Protocol
-from dicomnode.recon.simulate import ScanSettings, simulate_scan
+from dicomnode.simulation.phantoms import Phantom
+from dicomnode.simulation.projections import ScanSettings, simulate_scan
 
 CAMERA: Collimator = collimator("siemens-me")
 STARTED = datetime(2026, 11, 20, 9, tzinfo=UTC)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from dicomnode.dicom.decode.projections import read_projections
+from dicomnode.dicom.projections.projections import read_projections
 from dicomnode.model import Grid, HuMap
 from dicomnode.model.projections import Projections
-from dicomnode.recon.attenuation import attenuation_map
+from dicomnode.recon.camera.attenuation import attenuation_map
 
 Float32 = npt.NDArray[np.float32]
 

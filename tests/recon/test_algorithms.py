@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dicomnode.errors import OutOfDomain
-from dicomnode.recon.algorithms import (
+from dicomnode.recon.algorithms.iterative import (
     EPSILON,
     bsrem,
     bsrem_updates,
@@ -24,15 +24,15 @@ from dicomnode.recon.algorithms import (
     subset_views,
     weighted_mean,
 )
-from dicomnode.recon.collimator import collimator
-from dicomnode.recon.model import Geometry
-from dicomnode.recon.priors import (
+from dicomnode.recon.algorithms.priors import (
     face_weights,
     quadratic_gradient,
     relative_difference,
     relative_difference_gradient,
 )
-from dicomnode.recon.projector import ParallelHoleModel
+from dicomnode.recon.camera.collimator import collimator
+from dicomnode.recon.camera.model import Geometry
+from dicomnode.recon.camera.projector import ParallelHoleModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomnode.dicom.decode import read_ct
-from dicomnode.dicom.decode.projections import read_projections
+from dicomnode.dicom.projections.projections import read_projections
+from dicomnode.dicom.volumes import read_ct
 from dicomnode.errors import Inconsistent, OutOfDomain
 from dicomnode.model import Grid, HuMap, Severity
-from dicomnode.recon.attenuation import (
+from dicomnode.recon.camera.attenuation import (
     attenuation_map,
     effective_kev,
     hu_curve,

@@ -16,7 +16,7 @@ from dicomnode.errors import Inconsistent, OutOfDomain, Refused
 from dicomnode.model import Grid, Severity
 from dicomnode.model.projections import EnergyWindow, Projections
 from dicomnode.recon.calibrate import dead_time_us
-from dicomnode.recon.calibration import (
+from dicomnode.recon.calibration.record import (
     Recovery,
     SpectCalibration,
     age_findings,

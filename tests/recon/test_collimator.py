@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomnode.errors import OutOfDomain, Unsupported
-from dicomnode.recon.collimator import COLLIMATORS, Collimator, Response, collimator, lead_per_cm
-from dicomnode.recon.depth_blur import PEAK_TOLERANCE, blur_basis, blur_matrix
+from dicomnode.recon.camera.collimator import COLLIMATORS, Collimator, Response, collimator, lead_per_cm
+from dicomnode.recon.camera.depth_blur import PEAK_TOLERANCE, blur_basis, blur_matrix
 
 
 def test_lead_is_nist_at_its_nodes_and_between() -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from dicomnode.recon.calibration import SpectCalibration
+from dicomnode.recon.calibration.record import SpectCalibration
 from dicomnode.recon.protocol import Algorithm, Protocol
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from dicomnode.errors import Inconsistent, Refused
-from dicomnode.recon.acceptance import AcceptanceSettings, judge, residual_z
-from dicomnode.recon.algorithms import map_around
-from dicomnode.recon.learned import example_of, supervised, with_counts
-from dicomnode.recon.measurement import Measurement
-from dicomnode.recon.model import SystemModel, Views
-from dicomnode.recon.networks import Crop, UNet, blended, multiplied
-from dicomnode.recon.noise2noise import Noise2NoiseSettings, new_network, prior_mean, train
+from dicomnode.recon.algorithms.iterative import map_around
+from dicomnode.recon.algorithms.measurement import Measurement
+from dicomnode.recon.camera.model import SystemModel, Views
+from dicomnode.recon.learned.acceptance import AcceptanceSettings, judge, residual_z
+from dicomnode.recon.learned.judged import example_of, supervised, with_counts
+from dicomnode.recon.learned.networks import Crop, UNet, blended, multiplied
+from dicomnode.recon.learned.noise2noise import Noise2NoiseSettings, new_network, prior_mean, train
+from dicomnode.recon.learned.supervised import Lesson, SupervisedSettings, apply, bundled, miss
+from dicomnode.recon.learned.supervised import new_network as untrained
+from dicomnode.recon.learned.supervised import train as supervised_train
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import Scan, prepare
-from dicomnode.recon.supervised import Lesson, SupervisedSettings, apply, bundled, miss
-from dicomnode.recon.supervised import new_network as untrained
-from dicomnode.recon.supervised import train as supervised_train
 from tests.recon.small_scan import CAMERA, SmallScan, cylinder, scan
 
 SUBSETS = 4
@@ -236,7 +236,9 @@ def test_a_self_supervised_image_is_released_with_its_scores_where_nothing_stand
 
 def test_a_released_image_does_not_borrow_the_recovery_of_osem(small, monkeypatch):
     """It used to state OSEM's coefficient as its own (0.87 for an image that held 0.65 of OSEM's ball)."""
-    monkeypatch.setattr("dicomnode.recon.learned.judge", lambda *given: replace(judge(*given), reasons=()))
+    monkeypatch.setattr(
+        "dicomnode.recon.learned.judged.judge", lambda *given: replace(judge(*given), reasons=())
+    )
     protocol = Protocol(algorithm="supervised", subsets=SUBSETS, bootstraps=2)
     region = {"all": np.ones(small.projections.grid.shape_zyx, bool)}
     made = reconstruct(small.projections, small.attenuation, protocol, CAMERA, regions=region)

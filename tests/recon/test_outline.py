@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from dicomnode.dicom.decode import read_ct
-from dicomnode.dicom.decode.projections import read_projections
+from dicomnode.dicom.projections.projections import read_projections
+from dicomnode.dicom.volumes import read_ct
 from dicomnode.model import Severity
-from dicomnode.recon.attenuation import attenuation_map
-from dicomnode.recon.outline import outline_findings, outline_score
+from dicomnode.recon.camera.attenuation import attenuation_map
+from dicomnode.recon.examination.outline import outline_findings, outline_score
 from tests.recon.acquired import acquired, attenuation, lopsided_body
 
 BODY = lopsided_body()

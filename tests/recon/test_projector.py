@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomnode.errors import Inconsistent
-from dicomnode.recon.collimator import FWHM_PER_SIGMA, Response, collimator
-from dicomnode.recon.model import Geometry, differentiable
-from dicomnode.recon.projector import ParallelHoleModel
-from dicomnode.recon.rotation import rotation, scipy_rotation, support, torch_rotation
+from dicomnode.recon.camera.collimator import FWHM_PER_SIGMA, Response, collimator
+from dicomnode.recon.camera.model import Geometry, differentiable
+from dicomnode.recon.camera.projector import ParallelHoleModel
+from dicomnode.recon.camera.rotation import rotation, scipy_rotation, support, torch_rotation
 
 Float32 = npt.NDArray[np.float32]
 SIEMENS_ME = collimator("siemens-me").response(208.4)

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from benchmarks.oracle.pytomography import PyTomographyModel
 from dicomnode.errors import EngineUnavailable
-from dicomnode.recon.algorithms import osem
-from dicomnode.recon.collimator import Response
-from dicomnode.recon.model import Geometry, SystemModel
-from dicomnode.recon.projector import ParallelHoleModel
-from dicomnode.recon.pytomography import PyTomographyModel
-from dicomnode.recon.scatter import ScatterSettings, estimate_scatter
+from dicomnode.recon.algorithms.iterative import osem
+from dicomnode.recon.camera.collimator import Response
+from dicomnode.recon.camera.model import Geometry, SystemModel
+from dicomnode.recon.camera.projector import ParallelHoleModel
+from dicomnode.recon.camera.scatter import ScatterSettings, estimate_scatter
 from tests.recon.synthetic_nema import NemaSet, nema_set
 
 GOLDEN = Path(__file__).with_name("pytomography_golden.npz")

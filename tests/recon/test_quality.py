@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from dicomnode.dicom.decode.projections import read_projections
+from dicomnode.dicom.projections.projections import read_projections
 from dicomnode.model import Severity
 from dicomnode.model.projections import Projections
-from dicomnode.recon.quality import (
+from dicomnode.recon.examination.acquisition import (
     acquisition_findings,
     centre_of_rotation_pixels,
     coverage_findings,

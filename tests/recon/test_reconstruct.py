@@ -10,9 +10,9 @@ import pytest
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Finding, Severity
-from dicomnode.recon.algorithms import gaussian_filter, osem
+from dicomnode.recon.algorithms.iterative import gaussian_filter, osem
 from dicomnode.recon.calibrate import Cylinder, calibrate_camera, with_recovery
-from dicomnode.recon.phantom_scan import Sphere, cylinder_factor, sphere_recoveries, sphere_share
+from dicomnode.recon.calibration.phantom_scan import Sphere, cylinder_factor, sphere_recoveries, sphere_share
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.reconstruct import reconstruct
 from dicomnode.recon.scan import prepare

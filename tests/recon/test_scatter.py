@@ -7,7 +7,7 @@ import pytest
 
 from dicomnode.errors import Inconsistent
 from dicomnode.model.projections import EnergyWindow
-from dicomnode.recon.scatter import (
+from dicomnode.recon.camera.scatter import (
     ScatterMethod,
     ScatterSettings,
     exposed_field,

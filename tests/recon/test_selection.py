@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dicomnode.recon.algorithms import bsrem
-from dicomnode.recon.attenuation import AttenuationMap
+from dicomnode.recon.algorithms.iterative import bsrem
+from dicomnode.recon.camera.attenuation import AttenuationMap
 from dicomnode.recon.protocol import Protocol
 from dicomnode.recon.scan import Scan, prepare
 from dicomnode.recon.selection import KEPT, penalised, stopped, weakest

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from dicomnode.recon.algorithms import osem
-from dicomnode.recon.collimator import Response
-from dicomnode.recon.model import Geometry
-from dicomnode.recon.projector import ParallelHoleModel
+from dicomnode.recon.algorithms.iterative import osem
+from dicomnode.recon.camera.collimator import Response
+from dicomnode.recon.camera.model import Geometry
+from dicomnode.recon.camera.projector import ParallelHoleModel
 
 EDGE_MM = 3.32
 Float32 = npt.NDArray[np.float32]

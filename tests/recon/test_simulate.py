@@ -10,15 +10,15 @@ import torch
 
 from dicomnode.errors import Inconsistent
 from dicomnode.model import ActivityMap, Grid
-from dicomnode.recon.algorithms import osem
-from dicomnode.recon.attenuation import attenuation_map
-from dicomnode.recon.collimator import collimator
-from dicomnode.recon.model import Geometry
-from dicomnode.recon.overlap import mean_on
-from dicomnode.recon.phantoms import LESIONS, SPHERES_MM, Phantom, from_maps, lesions, nema_like
-from dicomnode.recon.projector import ParallelHoleModel
-from dicomnode.recon.scatter import ScatterSettings, estimate_scatter
-from dicomnode.recon.simulate import Scan, ScanSettings, camera_grid, simulate_scan
+from dicomnode.recon.algorithms.iterative import osem
+from dicomnode.recon.camera.attenuation import attenuation_map
+from dicomnode.recon.camera.collimator import collimator
+from dicomnode.recon.camera.model import Geometry
+from dicomnode.recon.camera.overlap import mean_on
+from dicomnode.recon.camera.projector import ParallelHoleModel
+from dicomnode.recon.camera.scatter import ScatterSettings, estimate_scatter
+from dicomnode.simulation.phantoms import LESIONS, SPHERES_MM, Phantom, from_maps, lesions, nema_like
+from dicomnode.simulation.projections import Scan, ScanSettings, camera_grid, simulate_scan
 
 FINE = Grid((112, 160, 160), (2.0, 2.0, 2.0), (-159.0, -159.0, -111.0))
 ME = collimator("siemens-me")

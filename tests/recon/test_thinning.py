@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from dicomnode.errors import Inconsistent, OutOfDomain
-from dicomnode.recon.algorithms import osem
-from dicomnode.recon.bootstrap import bootstrap
-from dicomnode.recon.collimator import collimator
-from dicomnode.recon.model import Geometry
-from dicomnode.recon.projector import ParallelHoleModel
-from dicomnode.recon.thinning import compare, held_out_score, split_counts
+from dicomnode.recon.algorithms.bootstrap import bootstrap
+from dicomnode.recon.algorithms.held_out import compare, held_out_score, split_counts
+from dicomnode.recon.algorithms.iterative import osem
+from dicomnode.recon.camera.collimator import collimator
+from dicomnode.recon.camera.model import Geometry
+from dicomnode.recon.camera.projector import ParallelHoleModel
 
 
 @pytest.fixture(scope="module")

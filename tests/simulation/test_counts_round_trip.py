@@ -9,7 +9,7 @@ import pytest
 
 from dicomnode.cycle.calibration import calibrate
 from dicomnode.cycle.settings import CalibrationRecord
-from dicomnode.dicom.decode import read_emission
+from dicomnode.dicom.volumes import read_emission
 from dicomnode.simulation import make_patient, scan
 from dicomnode.simulation.objects import write_dicom
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from dicomnode.dicom.encode import Acquisition, Subject, ct_series, nm_recon_tomo, pt_series
+from dicomnode.dicom.write.scans import Acquisition, Subject, ct_series, nm_recon_tomo, pt_series
 from dicomnode.errors import Inconsistent, OutOfDomain, Unsupported
 from dicomnode.model import ActivityMap, Administration, Grid, HuMap
 

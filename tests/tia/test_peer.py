@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from dicomnode.dicom.files import read_activity, read_volume
+from dicomnode.files.volumes import read_activity, read_volume
 from dicomnode.model import ActivityMap, EnergyPerDecay, Nuclide, RegisteredTimePoint, RegistrationQuality
 from dicomnode.tia import TiaSettings, integrate_points
 

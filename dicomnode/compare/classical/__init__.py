@@ -1,0 +1,1 @@
+"""Voxelwise errors, organ doses, dose-volume histograms, gamma."""

@@ -1,0 +1,1 @@
+"""Gates that add up to pass, fail or undecided."""

@@ -1,0 +1,1 @@
+"""Moments of the difference of two maps, and what follows from them."""

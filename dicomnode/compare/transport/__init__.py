@@ -1,0 +1,1 @@
+"""Optimal transport between dose maps, mm and Gy mm."""

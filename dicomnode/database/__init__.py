@@ -1,0 +1,1 @@
+"""Engine, tables and migrations. Below the doors, which share it."""

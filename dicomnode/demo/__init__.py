@@ -1,0 +1,1 @@
+"""A simulated patient through a real node, over DICOM, to a small PACS on loopback."""

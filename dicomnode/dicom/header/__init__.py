@@ -1,0 +1,1 @@
+"""What headers say: identity, times, radiopharmaceutical, administration, camera."""

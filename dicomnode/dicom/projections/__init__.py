@@ -1,0 +1,1 @@
+"""Raw SPECT projections from DICOM: frames, gantry, energy windows, geometry."""

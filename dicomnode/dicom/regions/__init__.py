@@ -1,0 +1,1 @@
+"""Regions from RT Structure Sets and Segmentations, on a grid."""

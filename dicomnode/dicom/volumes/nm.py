@@ -1,0 +1,175 @@
+"""NM Image, RECON TOMO: one multi-frame object is one volume (PS3.3 A.5, C.8.4)."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomnode.dicom.header.camera_facts import facts_of
+from dicomnode.dicom.header.dataset import Attributes
+from dicomnode.dicom.header.radiopharmaceutical import acquired_at, clock_of, read_injected
+from dicomnode.dicom.volumes.pixels import frame_count, matrix, stored_frames
+from dicomnode.dicom.volumes.scale import scaling_of
+from dicomnode.dicom.volumes.stack import Plane, axes, plane_of
+from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
+from dicomnode.model import Finding, Grid, Severity
+from dicomnode.model.series import EmissionVolume
+
+SLICE_VECTOR = 0x00540080
+
+
+def read_nm(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
+    """A reconstructed NM volume.
+
+    NM has no statement of the decay reference: ``decay_reference`` stays empty (unless the vendor added
+    DecayCorrection), and the calibration record of the camera supplies it. Raises Refused.
+    """
+    clock = clock_of(obj, zone)
+    order, about_order = slice_order(obj)
+    grid, flipped = nm_grid(obj)
+    scaling = scaling_of(obj, _mappings(obj), obj, obj.text("Units"))
+    values = scaling.apply(stored_frames(obj)[order], obj.uid)
+    started, injected = acquired_at(obj, clock), read_injected(obj, clock)
+    if started.at is None:
+        raise MissingAttribute(
+            "the object does not say when it was acquired", attribute="AcquisitionDate", uid=obj.uid,
+            remedy="Without it no time-activity curve can be made: export it with its dates",
+        )  # fmt: skip
+    duration, about_duration = duration_s(obj)
+    stated = obj.text("DecayCorrection").upper()
+    return EmissionVolume(
+        grid=grid,
+        values=np.ascontiguousarray(values[::-1] if flipped else values),
+        unit=scaling.unit,
+        started_at=started.at,
+        duration_s=duration,
+        decay_reference=stated if stated in ("START", "ADMIN", "NONE") else "",
+        decay_reference_at={"START": started.at, "ADMIN": injected.administered_at}.get(stated),
+        nuclide=injected.nuclide,
+        half_life_s=injected.half_life_s,
+        series_uid=obj.text("SeriesInstanceUID"),
+        frame_of_reference_uid=obj.text("FrameOfReferenceUID"),
+        origin={
+            "unit": scaling.origin,
+            "geometry": "DetectorInformationSequence and signed SpacingBetweenSlices"
+            + ("; slices reversed, so that the grid is right-handed" if flipped else ""),
+            "time": "AcquisitionDate and AcquisitionTime",
+            "decay_reference": "DecayCorrection" if stated else "not stated in NM",
+        },
+        facts=facts_of(obj),
+        findings=started.findings + injected.findings + about_order + about_duration,
+    )
+
+
+def slice_order(obj: Attributes) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
+    """Order of frames by SliceVector (0054,0080).
+
+    Raises Unsupported for frames that vary in more than the slice (gates, energy windows), or whose first
+    frame is not slice 1: the position in the object is that of the first frame, and the order would be
+    ambiguous. Raises Inconsistent for a vector that is no permutation.
+    """
+    frames = frame_count(obj)
+    pointer = obj.value("FrameIncrementPointer")
+    pointers = [int(p) for p in pointer] if hasattr(pointer, "__iter__") else [int(pointer or 0)]
+    if pointers not in ([SLICE_VECTOR], [0]) or (obj.integer("NumberOfEnergyWindows") or 1) > 1:
+        raise Unsupported(
+            "frames vary in more than the slice (gates, energy windows or detectors)",
+            attribute="FrameIncrementPointer", value=obj.text("FrameIncrementPointer"), uid=obj.uid,
+            remedy="Export one volume per object",
+        )  # fmt: skip
+    slices = obj.numbers("SliceVector") or tuple(range(1, frames + 1))
+    if sorted(slices) != list(range(1, frames + 1)) or (obj.integer("NumberOfSlices") or frames) != frames:
+        raise Inconsistent(
+            f"the slice vector does not number the {frames} frames", attribute="SliceVector", uid=obj.uid
+        )
+    if slices[0] != 1:
+        raise Unsupported(
+            "the first frame is not slice 1, so it is ambiguous which end of the volume is stated",
+            attribute="SliceVector", value=f"{slices[0]:g}", uid=obj.uid,
+            remedy="Export slices in ascending order",
+        )  # fmt: skip
+    order = np.argsort(slices, kind="stable")
+    if (order == np.arange(frames)).all():
+        return order, ()
+    sentence = "frames are not stored in the order of their slices; they were sorted by SliceVector"
+    return order, (Finding("slice-order", Severity.NOTE, sentence, subject=obj.uid),)
+
+
+def nm_grid(obj: Attributes) -> tuple[Grid, bool]:
+    """Right-handed grid of an NM volume, and whether slices must be reversed for it.
+
+    ``position of slice k = ImagePositionPatient + k * SpacingBetweenSlices * (row x column)``, signed
+    (PS3.3 C.8.4.15): negative spacing stacks against the normal. The array is then reversed and the grid
+    begins at its last slice, so that every voxel keeps its place and no later step meets a left-handed grid.
+    """
+    plane = detector_plane(obj)
+    spacing = obj.number("SpacingBetweenSlices")
+    if not spacing:
+        raise MissingAttribute(
+            "the direction in which slices are stacked is not stated", attribute="SpacingBetweenSlices",
+            value=obj.text("SpacingBetweenSlices"), uid=obj.uid,
+            remedy="SliceThickness has no sign and is not used: export with SpacingBetweenSlices",
+        )  # fmt: skip
+    row, column, normal = axes(plane.orientation, obj.uid)
+    frames = frame_count(obj)
+    if frames < 2:
+        raise Inconsistent("one slice makes no volume", attribute="NumberOfFrames", uid=obj.uid)
+    positions = [np.array(plane.position) + k * spacing * normal for k in (0, frames - 1)]
+    return Grid(
+        (frames, *matrix(obj)),
+        (plane.spacing[1], plane.spacing[0], abs(spacing)),
+        tuple(positions[1] if spacing < 0 else positions[0]),
+        tuple(np.column_stack([row, column, normal]).ravel()),
+    ), spacing < 0
+
+
+def detector_plane(obj: Attributes) -> Plane:
+    """Plane of the first slice, from Detector Information Sequence (0054,0022); else from the top level.
+
+    Raises Inconsistent where several items, or items and top level, differ; MissingAttribute without any.
+    """
+    sources = [d for d in obj.items("DetectorInformationSequence") if d.numbers("ImagePositionPatient")]
+    if obj.numbers("ImagePositionPatient"):
+        sources.append(obj)
+    planes = [plane_of(source, source, obj, obj.uid) for source in sources or [obj]]
+    for plane in planes[1:]:
+        if not (
+            np.allclose(plane.position, planes[0].position, atol=1e-2)
+            and np.allclose(plane.orientation, planes[0].orientation, atol=1e-3)
+        ):
+            raise Inconsistent(
+                "the volume's position is stated twice, differently (detector items or top level)",
+                attribute="ImagePositionPatient", value=f"{planes[0].position} and {plane.position}",
+                uid=obj.uid, remedy="Have the sender write one position",
+            )  # fmt: skip
+    return planes[0]
+
+
+def duration_s(obj: Attributes) -> tuple[float | None, tuple[Finding, ...]]:
+    """Duration of the acquisition: ActualFrameDuration times views, summed over rotations, s.
+
+    None, with a finding, where the number of views is not credible: some writers put the number of slices.
+    """
+    total = 0.0
+    for rotation in obj.items("RotationInformationSequence"):
+        frame_ms, views = rotation.number("ActualFrameDuration"), rotation.integer("NumberOfFramesInRotation")
+        arc, step = rotation.number("ScanArc"), rotation.number("AngularStep")
+        if not frame_ms or not views:
+            continue
+        if arc and step and views == frame_count(obj) and abs(arc / step - views) > 1.0:
+            sentence = (
+                f"the rotation states {views} views, which is the number of slices, but an arc of {arc:g} "
+                f"degrees in steps of {step:g}: the duration of the acquisition is unknown"
+            )
+            return None, (Finding("acquisition-duration", Severity.WARNING, sentence, subject=obj.uid),)
+        total += frame_ms * views / 1000.0
+    return (total or None), ()
+
+
+def _mappings(obj: Attributes) -> tuple[Attributes, ...]:
+    """Real world value mappings, at the top level or in the shared functional groups."""
+    shared = obj.first("SharedFunctionalGroupsSequence")
+    key = "RealWorldValueMappingSequence"
+    return obj.items(key) or shared.items(key)

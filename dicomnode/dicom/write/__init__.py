@@ -1,0 +1,1 @@
+"""DICOM objects that we write, one file per object; ``modules`` has what they share."""

@@ -1,0 +1,1 @@
+"""Volumes and batches in files: MetaImage, NIfTI, NRRD, npz."""

@@ -1,0 +1,1 @@
+"""OSEM, MAP and their kin; held-out counts and bootstrap."""

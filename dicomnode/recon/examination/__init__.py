@@ -1,0 +1,1 @@
+"""Whether a scan can be reconstructed: acquisition, body outline, CT."""

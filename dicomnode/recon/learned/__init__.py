@@ -1,0 +1,1 @@
+"""Learned reconstructions, and the acceptance that judges each of them."""
