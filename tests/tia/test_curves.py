@@ -99,8 +99,8 @@ def test_the_sensitivity_is_the_derivative_of_the_integral():
     [("mono-exponential", [100.0, 0.009], HOURS), ("bi-uptake", [100.0, 0.009, 0.15], MANY)],
 )
 def test_the_stated_uncertainty_covers_the_truth(name, theta, hours, draws):
-    """Noisy curves (5 % per scan, fixed seed): the 68.3 % interval holds the truth as often as it says, within
-    three standard errors of the draws, and the mean bias is under 1 % and three standard errors."""
+    """Noisy curves (5 % per scan, fixed seed): the 68.3 % interval holds the truth as often as it says,
+    within three standard errors of the draws, and the mean bias is under 1 % and three standard errors."""
     model = BY_NAME[name]
     truth = model.curve(np.array(theta), PHYSICAL)
     clean, rng = truth.at(hours), np.random.default_rng(20)

@@ -112,7 +112,8 @@ def test_voxel_fits_carry_the_uncertainty_of_calibration_and_recovery(lu177, mak
 @pytest.mark.parametrize("draws", [80, pytest.param(400, marks=pytest.mark.long)])
 def test_the_whole_budget_covers_simulated_measurements(lu177, make_points, draws):
     """Simulated cycles with calibration errors of 6 % (shared) and 5 % per scan: its own 68 % interval
-    holds the truth as often, within three standard errors; its budget has no other active part (2 L organ, contour set aside)."""
+    holds the truth as often, within three standard errors; its budget has no other
+    active part (2 L organ, contour set aside)."""
     rng, hours = np.random.default_rng(8), (4.0, 24.0, 72.0, 168.0)
     rate, inside = log(2) / 60, 0
     for _ in range(draws):
