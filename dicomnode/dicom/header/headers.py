@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from dicomnode.dicom import sop_classes as sop
 from dicomnode.dicom.header.administration import administrations_of, reports_administration
 from dicomnode.dicom.header.dataset import NATIVE, Attributes, open_object, quiet
-from dicomnode.dicom.header.radiopharmaceutical import Injected, acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.errors import Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import InstanceHeader, Role
