@@ -19,6 +19,9 @@ from dicomnode.model.findings import Finding, Severity
 
 T = TypeVar("T")
 
+LONGEST_SCAN = timedelta(hours=12)
+"""No scan of a patient lasts longer; what lies further apart is not one scan, or one clock is wrong."""
+
 
 @dataclass(frozen=True)
 class Statement(Generic[T]):
@@ -143,6 +146,19 @@ def once(findings: Iterable[Finding], subject: str = "") -> tuple[Finding, ...]:
 def at_time_point(findings: Iterable[Finding], label: str) -> tuple[Finding, ...]:
     """Findings whose sentences begin with the time point (``T2``) that they are about."""
     return tuple(
-        f if f.sentence.startswith(f"{label}: ") else replace(f, sentence=f"{label}: {f.sentence}")
-        for f in findings
+        f if f.sentence.startswith(label) else replace(f, sentence=f"{label}: {f.sentence}") for f in findings
     )
+
+
+def one_scan(instants: Sequence[datetime], subject: str) -> tuple[Finding, ...]:
+    """Hold where the instants of one series do not make one scan."""
+    if not instants or max(instants) - min(instants) <= LONGEST_SCAN:
+        return ()
+    hours = (max(instants) - min(instants)) / timedelta(hours=1)
+    sentence = (
+        f"the objects of one series were acquired from {show_instant(min(instants))} to "
+        f"{show_instant(max(instants))}, {hours:.1f} h apart: times that pass midnight under one date, or "
+        f"two scans; have the sender correct AcquisitionDate and send the series again under a new UID"
+    )
+    limit = LONGEST_SCAN / timedelta(hours=1)
+    return (Finding("scan-of-many-hours", Severity.HOLD, sentence, hours, limit, "h", subject),)

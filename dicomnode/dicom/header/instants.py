@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.dicom.header.times import Clock, Instant, instant, instant_of
 from dicomnode.model import Finding, Severity
-from dicomnode.model.statements import Fact, Statement, instants_within, show_instant
+from dicomnode.model.statements import LONGEST_SCAN, Fact, Statement, instants_within, show_instant
 
-LONGEST_SCAN = timedelta(hours=12)
-"""No scan of a patient lasts longer; what lies further apart is not one scan, or one clock is wrong."""
 BEDS_APART = timedelta(minutes=30)
 """AcquisitionDateTime may be that of the first bed, AcquisitionTime that of the slice's own bed."""
 
@@ -108,20 +105,6 @@ def acquired_at(obj: Attributes, clock: Clock) -> Instant:
         return _of_series(obj, clock)
     bounds = tuple(f for bound in _BOUNDS for f in _about_bound(obj, settled.value, clock, *bound))
     return Instant(settled.value, read[settled.origin].findings + settled.findings + bounds)
-
-
-def one_scan(instants: Sequence[datetime], subject: str) -> tuple[Finding, ...]:
-    """Hold where the instants of one series do not make one scan."""
-    if not instants or max(instants) - min(instants) <= LONGEST_SCAN:
-        return ()
-    hours = (max(instants) - min(instants)) / timedelta(hours=1)
-    sentence = (
-        f"the objects of one series were acquired from {show_instant(min(instants))} to "
-        f"{show_instant(max(instants))}, {hours:.1f} h apart: times that pass midnight under one date, or "
-        f"two scans; have the sender correct AcquisitionDate and send the series again under a new UID"
-    )
-    limit = LONGEST_SCAN / timedelta(hours=1)
-    return (Finding("scan-of-many-hours", Severity.HOLD, sentence, hours, limit, "h", subject),)
 
 
 def _of_kind(obj: Attributes, kind: str, clock: Clock, uid: str = "") -> Instant:

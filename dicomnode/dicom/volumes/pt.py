@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dicomnode.dicom.header.camera_facts import facts_of
 from dicomnode.dicom.header.dataset import Attributes, one_value
-from dicomnode.dicom.header.instants import acquired_at, one_scan
+from dicomnode.dicom.header.instants import acquired_at
 from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.dicom.header.times import Clock, instant, instant_of
 from dicomnode.dicom.volumes.decay import Decay, SliceTimes, bed_offsets_s, decay_of, scan_start
@@ -22,7 +22,7 @@ from dicomnode.dicom.volumes.stack import Plane, plane_of, stack
 from dicomnode.errors import Inconsistent, MissingAttribute
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import EmissionVolume
-from dicomnode.model.statements import once
+from dicomnode.model.statements import once, one_scan
 
 
 @dataclass(frozen=True, eq=False)
