@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.options import faults_are_told
+from dicomnode.cli.options import assume_option, faults_are_told
 from dicomnode.cli.recon_scan import checked, read_scan, recon_table, tell
 from dicomnode.errors import ConfigError
 
@@ -57,6 +57,7 @@ def _of_a_scan(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--angles", type=click.Choice(["patient", "gantry"]), default="patient",
                      show_default=True, help="Whom Start Angle refers to."),
         click.option("--zone", default="UTC", show_default=True, help="Time zone of times without offset."),
+        assume_option,
         click.option("--accept", multiple=True, metavar="RULE",
                      help="A finding that holds, though a person has looked and it is well; repeatable."),
     ]):  # fmt: skip

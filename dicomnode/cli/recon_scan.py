@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from dicomnode.cli.options import assuming
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read_scan(given: dict[str, Any]) -> tuple[Projections, AttenuationMap | None
     if given["ct"] is None:
         attenuation, found = None, examine_without_ct(scan, acquisition)
     else:
-        attenuation, found = examine(scan, _ct(given["ct"], given["kvp"], zone), acquisition, outline)
+        attenuation, found = examine(scan, _ct(given, zone), acquisition, outline)
     tell(found, given["accept"])
     return scan, attenuation, found
 
@@ -93,17 +94,19 @@ def _limits(settings: Path | None) -> tuple[AcquisitionLimits, OutlineLimits]:
     )
 
 
-def _ct(path: Path, kvp: float | None, zone: ZoneInfo) -> CtOfSpect:
+def _ct(given: dict[str, Any], zone: ZoneInfo) -> CtOfSpect:
     """A CT from a folder with one series, whose first slice says what it is, or from a file, which cannot."""
     from dicomnode.dicom.header.headers import read_header
+    from dicomnode.files.dicom_folder import hu_of_folder, one_series
     from dicomnode.files.volumes import read_hu
     from dicomnode.recon.examination.examine import CtOfSpect
 
+    path, kvp = given["ct"], given["kvp"]
     if not path.is_dir():
-        return CtOfSpect(read_hu(path), None, None, kvp)
-    header = read_header(next(p for p in sorted(path.iterdir()) if p.is_file()), zone)
+        return CtOfSpect(read_hu(path, assuming(given["assumed"])), None, None, kvp)
+    header = read_header(one_series(path)[0], zone)
     told = header.facts.get("KVP", "")
     return CtOfSpect(
-        read_hu(path), header.frame_of_reference_uid, header.acquired_at,
+        hu_of_folder(path), header.frame_of_reference_uid, header.acquired_at,
         float(told) if kvp is None and told else kvp,
     )  # fmt: skip

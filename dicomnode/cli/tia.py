@@ -9,17 +9,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dicomnode.cli.options import assume_option, assuming
 from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent, Refused
 from dicomnode.model import (
+    ActivityMap,
     LabelMap,
     RegisteredTimePoint,
     RegistrationQuality,
     TiaFit,
 )
+
+if TYPE_CHECKING:
+    from dicomnode.files.volumes import Assume
 
 FILE = click.Path(path_type=Path)
 GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, nan)
@@ -33,14 +38,13 @@ GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, n
     type=FILE,
     multiple=True,
     required=True,
-    help="Volume, Bq/mL; once per time point.",
+    help="Volume, Bq/mL, a file or a folder with one DICOM series; once per time point.",
 )
 @click.option(
     "--hours",
     type=float,
     multiple=True,
-    required=True,
-    help="Its time since administration, h; in the same order.",
+    help="Its time since administration, h; in the same order. Folders of DICOM state it themselves.",
 )
 @click.option(
     "--noise",
@@ -64,6 +68,7 @@ GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, n
 @click.option(
     "--settings", "settings_file", type=FILE, default=None, help="TOML with a table [tia], as in config.toml."
 )
+@assume_option
 @click.option("--out", type=FILE, required=True, help="TIA volume, MBq s/mL.")
 @click.option("--sigma-out", type=FILE, default=None, help="Its standard uncertainty, MBq s/mL.")
 @click.option(
@@ -84,6 +89,7 @@ def tia(
     regions: Path | None,
     region_names: Path | None,
     settings_file: Path | None,
+    assumed: tuple[str, ...],
     out: Path,
     sigma_out: Path | None,
     report: Path | None,
@@ -91,7 +97,7 @@ def tia(
     """Integrate activity over time, from administration to infinity."""
     chosen = {"method": method, "start": start, "time_point_hours": at_hours}
     try:
-        points = _points(activities, hours, noises)
+        points = _points(activities, hours, noises, assuming(assumed))
         fit, settings = _integrate(points, nuclide_name, regions, region_names, settings_file, chosen)
         _write(fit, out, sigma_out)
         if report:
@@ -104,11 +110,11 @@ def tia(
 
 
 def _points(
-    activities: tuple[Path, ...], hours: tuple[float, ...], noises: tuple[Path, ...]
+    activities: tuple[Path, ...], hours: tuple[float, ...], noises: tuple[Path, ...], assume: Assume
 ) -> list[RegisteredTimePoint]:
-    from dicomnode.files.volumes import read_activity, read_counting
+    from dicomnode.files.volumes import read_counting
 
-    if len(activities) != len(hours):
+    if hours and len(activities) != len(hours):
         raise Inconsistent(
             f"{len(activities)} --activity but {len(hours)} --hours; give one of each per time point"
         )
@@ -116,14 +122,29 @@ def _points(
         raise Inconsistent(
             f"{len(activities)} --activity but {len(noises)} --noise; give one of each per time point"
         )
-    maps = [read_activity(path) for path in activities]
+    told: list[float | None] = list(hours) or [None] * len(activities)
+    read = [_activity(path, at, assume) for path, at in zip(activities, told, strict=True)]
+    maps, times = [one for one, _ in read], [at for _, at in read]
     if noises:
         pairs = zip(maps, noises, strict=True)
-        maps = [replace(one, counting=read_counting(path, one.grid)) for one, path in pairs]
+        maps = [replace(one, counting=read_counting(path, one.grid, assume)) for one, path in pairs]
     return [
         RegisteredTimePoint(path.name, at, one, GIVEN)
-        for path, at, one in zip(activities, hours, maps, strict=True)
+        for path, at, one in zip(activities, times, maps, strict=True)
     ]
+
+
+def _activity(path: Path, told: float | None, assume: Assume) -> tuple[ActivityMap, float]:
+    """Activity and its time since the administration, h: as told, and as a folder's headers state it."""
+    from dicomnode.files.dicom_folder import hours_of, scan_of_folder
+    from dicomnode.files.volumes import read_activity
+
+    if path.is_dir():
+        scan = scan_of_folder(path)
+        return scan.activity, hours_of(scan, told, path)
+    if told is None:
+        raise Inconsistent(f"{path.name} is a file, which states no time: give --hours for every --activity")
+    return read_activity(path, assume), told
 
 
 def _integrate(

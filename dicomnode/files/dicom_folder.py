@@ -14,6 +14,7 @@ from dicomnode.dicom.header.headers import read_header
 from dicomnode.dicom.volumes import read_ct, read_emission
 from dicomnode.errors import MissingAttribute, Refused, Unsupported
 from dicomnode.model import ActivityMap, Finding, HuMap, Severity
+from dicomnode.model.statements import Fact, Statement, within
 
 UTC = ZoneInfo("UTC")
 
@@ -60,6 +61,32 @@ def scan_of_folder(folder: Path, zone: ZoneInfo = UTC) -> Scan:
         )  # fmt: skip
     header = read_header(paths[0], zone)
     return Scan(ActivityMap(volume.grid, volume.values), volume.started_at, header.administered_at)
+
+
+BY_OPTION, BY_HEADER = "--hours", "the headers of the series"
+HOURS = Fact(
+    name="the time since the administration",
+    rule="hours-contradict",
+    places=(BY_OPTION, BY_HEADER),
+    agree=within(absolute=0.1),
+    tolerance="0.1 h",
+    absent="refused: give --hours",
+    remedy="Give the right --hours, or leave them to the headers",
+    show=lambda hours: f"{hours:.5g} h",
+    refused=True,
+)
+
+
+def hours_of(scan: Scan, told: float | None, folder: Path) -> float:
+    """Hours since the administration as told, else by the headers. Raises Refused without, and where
+    they differ."""
+    hours = HOURS.settle([Statement(BY_OPTION, told), Statement(BY_HEADER, scan.hours)], str(folder)).value
+    if hours is None:
+        raise MissingAttribute(
+            "the series does not say when it was administered",
+            attribute="RadiopharmaceuticalStartDateTime", uid=str(folder), remedy="Give --hours",
+        )  # fmt: skip
+    return hours
 
 
 def one_series(folder: Path) -> list[Path]:
