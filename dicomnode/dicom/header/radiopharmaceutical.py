@@ -11,10 +11,11 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from dicomnode.dicom.header.dataset import Attributes
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.times import Clock, Instant, instant, instant_of, parse_offset, parse_time
 from dicomnode.dicom.sop_classes import CLASSIC_PET
 from dicomnode.model import Finding, Severity
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 # No administration lies outside: 0.1 MBq is below any diagnostic activity, 60 GBq above any therapy.
 # The reading in Bq of a plausible MBq value is implausible and the other way round.

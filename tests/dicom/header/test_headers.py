@@ -16,11 +16,12 @@ from pydicom.sequence import Sequence
 from dicomnode.dicom.header.administration import read_administrations
 from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.dicom.header.headers import read_header
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.radiopharmaceutical import administered_mbq, read_nuclide
 from dicomnode.errors import MissingAttribute, Refused
 from dicomnode.model import Severity
 from dicomnode.model.series import Role
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 NM, PET = "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.128"
 Build = Callable[..., Dataset]
