@@ -32,7 +32,7 @@ def read_nm(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
     clock = clock_of(obj, zone)
     order, about_order = slice_order(obj)
     grid, flipped = nm_grid(obj)
-    about_slices = slice_distance(obj, grid.spacing_mm[2], grid.spacing_mm[0])
+    about_slices = slice_distance(obj, grid.spacing_mm)
     stored = stored_frames(obj)[order]
     scaling = scaling_of(obj, _mappings(obj), obj, obj.text("Units"), stored)
     values = scaling.apply(stored, obj.uid)
@@ -126,12 +126,12 @@ SLICE_DISTANCE = Fact(
 )
 
 
-def slice_distance(obj: Attributes, spacing_mm: float, pixels_mm: float) -> tuple[Finding, ...]:
-    """Whether thickness and, where none is stated, pixels agree with the signed spacing of an NM volume."""
+def slice_distance(obj: Attributes, spacing_mm: tuple[float, ...]) -> tuple[Finding, ...]:
+    """Whether thickness and, where none is stated, square pixels agree with the voxel size (x, y, z)."""
     thickness = obj.number("SliceThickness")
-    stated = [Statement(SPACING, abs(spacing_mm)), Statement(THICKNESS, thickness or None)]
-    if not thickness:
-        stated.append(Statement(PIXELS, pixels_mm))
+    stated = [Statement(SPACING, spacing_mm[2]), Statement(THICKNESS, thickness or None)]
+    if not thickness and abs(spacing_mm[0] - spacing_mm[1]) < 0.01 * spacing_mm[0]:
+        stated.append(Statement(PIXELS, spacing_mm[0]))
     return SLICE_DISTANCE.settle(stated, obj.text("SeriesInstanceUID")).findings
 
 
@@ -163,6 +163,31 @@ def nm_grid(obj: Attributes) -> tuple[Grid, bool]:
     ), spacing < 0
 
 
+DETECTOR = "the first DetectorInformationSequence item (0054,0022)"
+OTHER_PLACE = "another item or the top level"
+
+
+def _one_place(a: Plane, b: Plane) -> bool:
+    return bool(
+        np.allclose(a.position, b.position, atol=1e-2)
+        and np.allclose(a.orientation, b.orientation, atol=1e-3)
+    )
+
+
+FIRST_PLANE: Fact[Plane] = Fact(
+    name="the volume's position",
+    rule="position-contradicts",
+    places=(DETECTOR, OTHER_PLACE),
+    agree=_one_place,
+    tolerance="0.01 mm, 0.001 of a direction",
+    absent="refused",
+    remedy="Have the sender write one position",
+    show=lambda plane: f"{plane.position} mm, {plane.orientation}",
+    refused=True,
+    standard="PS3.3 C.8.4.11",
+)
+
+
 def detector_plane(obj: Attributes) -> Plane:
     """Plane of the first slice, from Detector Information Sequence (0054,0022); else from the top level.
 
@@ -173,15 +198,7 @@ def detector_plane(obj: Attributes) -> Plane:
         sources.append(obj)
     planes = [plane_of(source, source, obj, obj.uid) for source in sources or [obj]]
     for plane in planes[1:]:
-        if not (
-            np.allclose(plane.position, planes[0].position, atol=1e-2)
-            and np.allclose(plane.orientation, planes[0].orientation, atol=1e-3)
-        ):
-            raise Inconsistent(
-                "the volume's position is stated twice, differently (detector items or top level)",
-                attribute="ImagePositionPatient", value=f"{planes[0].position} and {plane.position}",
-                uid=obj.uid, remedy="Have the sender write one position",
-            )  # fmt: skip
+        FIRST_PLANE.settle([Statement(DETECTOR, planes[0]), Statement(OTHER_PLACE, plane)], obj.uid)
     return planes[0]
 
 

@@ -72,7 +72,8 @@ def test_a_code_that_contradicts_its_meaning_holds(sq: Build) -> None:
     code = sq(CodeValue="C-162A7", CodingSchemeDesignator="SRT", CodeMeaning="^177^Lutetium")
     nuclide, (finding,) = read_nuclide((Attributes(sq(RadionuclideCodeSequence=[code])),), "1.2")
     assert (nuclide, finding.severity) == ("", Severity.HOLD)
-    assert "Y-90, Lu-177" in finding.sentence
+    assert "Y-90 by the code value" in finding.sentence
+    assert "Lu-177 by its code meaning; neither is used" in finding.sentence
 
 
 @pytest.mark.parametrize(
