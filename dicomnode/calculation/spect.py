@@ -12,7 +12,7 @@ from dicomnode.calculation.job import Job
 from dicomnode.calculation.record import Steps
 from dicomnode.config import Config
 from dicomnode.dose.engine import EngineIdentity
-from dicomnode.errors import Inconsistent, NotReady, Refused
+from dicomnode.errors import Inconsistent, Refused
 from dicomnode.model import CountingNoise, Finding, HuMap, Nuclide, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.model.series import EmissionVolume, Role
@@ -63,7 +63,6 @@ def reconstruct_time_point(
     label: str,
     paths: Sequence[Path],
     ct: CtOfSpect | None,
-    job: Job,
     config: Config,
     nuclide: Nuclide,
     steps: Steps,
@@ -85,8 +84,7 @@ def reconstruct_time_point(
         )  # fmt: skip
     attenuation, doubts = examine(projections, ct, config.recon.acquisition, config.recon.outline)
     steps.found(doubts)
-    if steps.held(job.accepted):
-        raise NotReady(["the acquisition is doubtful, see the findings"])
+    steps.stop_if_held()
     made, record = _reconstruct(label, projections, attenuation, config, steps)
     content = _content(label, paths, projections, attenuation, made, config, nuclide)
     return _volume(projections, made), content, record.relative_uncertainty

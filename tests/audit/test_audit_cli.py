@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from dicomnode.audit import checkpoints, trail
 from dicomnode.audit.queries import Filter, entries
-from dicomnode.cli.audit import audit
-from dicomnode.cli.db import db
+from dicomnode.cli.node.audit import audit
+from dicomnode.cli.node.db import db
 from dicomnode.database.database import ArchiveOutdated, Database
 from dicomnode.errors import ConfigError
 
@@ -121,7 +121,7 @@ def test_a_wrong_path_makes_no_new_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["dicomnode.cli.audit", "dicomnode.cli.db"])
+@pytest.mark.parametrize("module", ["dicomnode.cli.node.audit", "dicomnode.cli.node.db"])
 def test_the_commands_load_no_database_until_they_run(module: str) -> None:
     code = (
         f"import sys, {module}; print([m for m in ('sqlalchemy', 'alembic', 'pydicom') if m in sys.modules])"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dicomnode.cli.archive import database_option, open_archive
+from dicomnode.cli.node.archive import database_option, open_archive
 
 
 @click.group()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.archive import configuration, database_option, open_archive, person
+from dicomnode.cli.node.archive import configuration, database_option, open_archive, person
 from dicomnode.errors import AuditBroken
 
 if TYPE_CHECKING:

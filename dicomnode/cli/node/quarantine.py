@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from dicomnode.cli.node.persons import because_option, by_option
 from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option
-from dicomnode.cli.persons import because_option, by_option
 
 
 @click.group()
