@@ -24,11 +24,9 @@ demo: venv
 	rm -rf $(OUT)
 	$(BIN)/dicomnode demo --out $(OUT)
 
-# Many tests drive real processes against the clock; on a loaded machine one of them may lose once. It is run
-# once more and told as "rerun".
 test: install
 	deploy/test-peers.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long' --reruns 1
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
 
 # Long studies, soak and fault rounds.
 test-long: install
