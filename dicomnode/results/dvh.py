@@ -43,7 +43,7 @@ def cumulative_dvh(dose: DoseMap, regions: LabelMap, *, bins: int = 500) -> tupl
 
 
 def _dvh(name: str, dose: DoseMap, mask: npt.NDArray[np.bool_], bins: int) -> Dvh:
-    rising = np.sort(dose.gy[mask].astype(np.float64))
+    rising = np.sort(np.maximum(dose.gy[mask].astype(np.float64), 0.0))
     edges = np.linspace(0.0, max(float(rising[-1]), 1e-9), bins + 1)
     at_least = rising.size - np.searchsorted(rising, edges, side="left")
     return Dvh(name, edges, 100.0 * at_least / rising.size, rising.size * dose.grid.voxel_ml)

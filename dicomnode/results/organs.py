@@ -113,9 +113,9 @@ def dose_at_volume(gy: npt.NDArray[np.float64], percents: tuple[float, ...]) -> 
     """D_x: the greatest dose that at least x % of the volume receives (ICRU 83, section 3.6).
 
     D2% is the near-maximum, D50% the median and D98% the near-minimum dose. Voxels are of equal volume
-    and not interpolated: D_x is the dose of a voxel.
+    and not interpolated: D_x is the dose of a voxel, and zero where noise left it below.
     """
-    falling = np.sort(gy)[::-1]
+    falling = np.sort(np.maximum(gy, 0.0))[::-1]
     ranks = [max(int(np.ceil(x / 100.0 * falling.size)), 1) - 1 for x in percents]
     return tuple(float(falling[r]) for r in ranks)
 
