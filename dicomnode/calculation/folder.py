@@ -191,13 +191,10 @@ def _job(
     decides = f"files/{inputs}/{config.digest()}/{sorted(accepted)}/{created_at.isoformat()}"
     cycle_id = str(uuid5(planning.REVISION, decides))
     mine = [uid for s in plan.series() for uid in s.instances]
-    doubts = [
-        *planning.findings_of_plan(plan, config),
-        *(rules.conflicting_instance(uid) for uid in mine if uid in contradicted),
-        *planning.findings_of_administration(known, plan),
-    ]
+    conflicts = [rules.conflicting_instance(uid) for uid in mine if uid in contradicted]
+    doubts = planning.findings_of_plan(plan, known, config, conflicts)
     job = planning.job_of(plan, cycle_id, 1, created_at, accepted)
-    return job.model_copy(update={"doubts": tuple(dict.fromkeys(doubts))})
+    return job.model_copy(update={"doubts": doubts})
 
 
 def with_course(cycle: FoundCycle, before: Sequence[tuple[FoundCycle, Outcome]]) -> FoundCycle:

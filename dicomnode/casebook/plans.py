@@ -43,12 +43,7 @@ def gathered(
 
 def doubts_of(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
-    found = [
-        *planning.findings_of_plan(plan, config),
-        *_of_rows(session, plan),
-        *planning.findings_of_administration(known, plan),
-    ]
-    return tuple(dict.fromkeys(found))
+    return planning.findings_of_plan(plan, known, config, _of_rows(session, plan))
 
 
 def _of_rows(session: Session, plan: CyclePlan) -> Iterable[Finding]:
