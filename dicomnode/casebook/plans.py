@@ -45,7 +45,7 @@ def gathered(
 
 def doubts_of(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
-    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan)]
+    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan), *plan.notes]
     return tuple(dict.fromkeys(found))
 
 

@@ -229,7 +229,7 @@ def _mark_series(session: Session, series: Sequence[SeriesSummary], found: Gathe
             state = "USED"
         else:
             state = "WAITING" if code == "no-partner" else "UNUSED"
-        if (row.state, row.reason_code) == (state, code):
+        if (row.state, row.reason_code, row.reason) == (state, code, reason):
             continue
         row.state, row.reason_code, row.reason = state, code, reason
         which = About(
