@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dicomnode.cycle.candidates import Unused, choose_ct, name_of, names_of, session, time_of
@@ -23,16 +23,23 @@ class Companions:
 
 
 def companions(
-    emission: SeriesSummary, series: Sequence[SeriesSummary], settings: CycleSettings
+    emission: SeriesSummary,
+    acquisition: Collection[str],
+    series: Sequence[SeriesSummary],
+    settings: CycleSettings,
 ) -> Companions:
-    """Those of an emission series among the series that may serve."""
+    """Those of an emission series among the series that may serve; ``acquisition``: the UIDs of all emission
+    series of its acquisition, any of which structures may be drawn on."""
     cts = [s for s in series if s.role is Role.CT]
     frame = emission.frame_of_reference_uid
     aligned = [s for s in cts if frame and s.frame_of_reference_uid == frame]
     if not aligned and settings.same_study_ct:
         aligned = [s for s in cts if s.study_uid == emission.study_uid]
     visit = session(emission, aligned, settings)
-    structures = tuple(s for s in series if s.role is Role.STRUCTURES and _is_of(s, emission, visit, series))
+    own_images = {*acquisition, *(ct.series_uid for ct in visit)}
+    structures = tuple(
+        s for s in series if s.role is Role.STRUCTURES and _is_of(s, emission, own_images, series)
+    )
     choice = choose_ct(emission, visit, structures, settings)
     own = {emission.series_uid, choice.series.series_uid if choice.series else ""}
     elsewhere = [
@@ -52,13 +59,13 @@ def companions(
 def _is_of(
     structures: SeriesSummary,
     emission: SeriesSummary,
-    visit: Sequence[SeriesSummary],
+    own_images: Set[str],
     series: Sequence[SeriesSummary],
 ) -> bool:
     """Whether structures belong to an emission series: they refer to it or to a CT of its visit, or lie in
     its frame of reference and refer to nothing of another visit."""
     refers = set(structures.referenced_series_uids)
-    if refers & {emission.series_uid, *(ct.series_uid for ct in visit)}:
+    if refers & own_images:
         return True
     frame = emission.frame_of_reference_uid
     in_frame = [s for s in series if frame and s.frame_of_reference_uid == frame]

@@ -50,6 +50,8 @@ class CyclePlan:
     findings: tuple[Finding, ...] = ()
     notes: tuple[Finding, ...] = ()
     """What arrived and is not used, with its reason."""
+    points_left_out: int = 0
+    """Time points that a person left out: no others are expected in their place."""
 
     def series(self) -> tuple[SeriesSummary, ...]:
         """Every series that the cycle uses."""
@@ -204,17 +206,18 @@ def gather(
         s for s in series if s.role in (Role.EMISSION, Role.PROJECTIONS) and s.series_uid not in unused
     ]
     acquisitions = list(_acquisitions(emissions, settings))
-    for left in (x for x in left_out if x.kind is Kind.TIME_POINT):
-        for whole in acquisitions:
-            if left.subject in {s.series_uid for s in whole}:
-                unused |= {s.series_uid: left.reason for s in whole}
-    chosen = [choose_emission(whole, settings) for whole in acquisitions if whole[0].series_uid not in unused]
+    gone = [w for w in acquisitions for x in left_out if x.kind is Kind.TIME_POINT and _is_in(x, w)]
+    unused |= {s.series_uid: x.reason for x in left_out for w in gone if _is_in(x, w) for s in w}
+    kept = [w for w in acquisitions if w not in gone]
+    chosen = [choose_emission(whole, settings) for whole in kept]
+    for choice in chosen:
+        unused |= choice.unused
     serve = [s for s in series if s.series_uid not in unused]
     points, doubts = [], dict[str, tuple[Finding, ...]]()
-    for choice in chosen:
+    for choice, whole in zip(chosen, kept, strict=True):
         assert choice.series is not None  # of one acquisition there is at least one
-        beside = companions(choice.series, serve, settings)
-        for uid, why in (*choice.unused.items(), *beside.unused.items()):
+        beside = companions(choice.series, {s.series_uid for s in whole}, serve, settings)
+        for uid, why in beside.unused.items():
             unused.setdefault(uid, why)
         points.append(TimePointPlan(choice.series, beside.ct, beside.structures, beside.uncertainty))
         doubts[choice.series.series_uid] = (*choice.findings, *beside.findings)
@@ -225,7 +228,7 @@ def gather(
         if s.series_uid not in used and s.series_uid not in unused and s.role is not Role.ADMINISTRATION:
             unused[s.series_uid] = left_over(s, series, unused, used)
     told = {uid: reason for uid, reason in unused.items() if uid not in used}
-    return Gathering(tuple(_with_notes(c, cycles, series, told) for c in cycles), told)
+    return Gathering(tuple(_with_notes(c, cycles, series, told, gone) for c in cycles), told)
 
 
 def _of_no_use(
@@ -250,14 +253,21 @@ def _left_out(series: Sequence[SeriesSummary], left_out: Sequence[LeftOut]) -> d
     return {x.subject: x.reason for x in left_out if x.kind is Kind.SERIES and x.subject in here}
 
 
+def _is_in(left_out: LeftOut, acquisition: Sequence[SeriesSummary]) -> bool:
+    return left_out.subject in {s.series_uid for s in acquisition}
+
+
 def _with_notes(
     cycle: CyclePlan,
     cycles: Sequence[CyclePlan],
     series: Sequence[SeriesSummary],
     why: Mapping[str, Unused],
+    gone: Sequence[Sequence[SeriesSummary]],
 ) -> CyclePlan:
+    """A cycle with what is said of series that it does not use; ``gone``: acquisitions left out."""
     mine = [s for s in series if s.series_uid in why and _nearest(s, cycles) in (cycle, None)]
-    return replace(cycle, notes=tuple(notes(mine, why)))
+    left_out = sum(_nearest(whole[0], cycles) is cycle for whole in gone)
+    return replace(cycle, notes=tuple(notes(mine, why)), points_left_out=left_out)
 
 
 def _nearest(series: SeriesSummary, cycles: Sequence[CyclePlan]) -> CyclePlan | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,6 +123,11 @@ class LabelMap:
     def names(self) -> tuple[str, ...]:
         """Region names in their given order."""
         return tuple(self.masks)
+
+    def without(self, names: Collection[str]) -> LabelMap:
+        """The other regions."""
+        kept = {name: mask for name, mask in self.masks.items() if name not in names}
+        return LabelMap(self.grid, kept, {n: v for n, v in self.volume_ml.items() if n in kept})
 
     def voxel_volume_ml(self, name: str) -> float:
         """Volume of a region as voxels of this grid, mL."""
