@@ -16,6 +16,7 @@ from dicomnode.database.tables import (
     CycleRow,
     Delivery,
     FindingRow,
+    LeftOutRow,
     OrganDoseRow,
     Result,
     Revision,
@@ -44,6 +45,9 @@ def cycle_facts(house: House, cycle_id: str) -> dict[str, Any]:
             "cycle": _columns(row),
             "administration": _columns(administration),
             "told": _rows(session, AdministrationRow, _told_of(row.patient_id)),
+            "left_out": _rows(
+                session, LeftOutRow, (LeftOutRow.cycle_id == row.id) & LeftOutRow.undone_at.is_(None)
+            ),
             "time_points": _rows(session, TimePointRow, TimePointRow.cycle_id == row.id),
             "revision": _columns(revision),
             "findings": _rows(

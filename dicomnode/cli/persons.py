@@ -1,4 +1,4 @@
-"""What a person tells the node: `administer`, `withdraw`, `release`, `hold` and `send`."""
+"""What a person tells the node: `administer`, `withdraw`, `release`, `hold`, `leave-out` and `send`."""
 
 from __future__ import annotations
 
@@ -94,6 +94,23 @@ def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
     from dicomnode.casebook.decisions import hold as decide
 
     click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+
+
+@click.command("leave-out")
+@click.argument("what", metavar="SERIES|TIME-POINT|REGION")
+@click.option("--cycle", "cycle_id", required=True, help="Cycle, by its id or a unique beginning of it.")
+@click.option("--undo", is_flag=True, help="Take it in again.")
+@config_option
+@by_option
+@because_option
+@faults_are_told
+def leave_out(what: str, cycle_id: str, undo: bool, config_path: Path, by: str, because: str) -> None:
+    """Leave a series (its UID), a time point (T2) or a region (its name) out of a cycle, on record."""
+    from dicomnode.casebook.left_out import leave_out as decide
+    from dicomnode.casebook.left_out import take_in
+
+    house, now = house_of(config_path), datetime.now(UTC)
+    click.echo((take_in if undo else decide)(house, cycle_id, what, by, because, now))
 
 
 @click.command()

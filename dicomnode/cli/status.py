@@ -100,6 +100,8 @@ def _history(facts: dict[str, Any]) -> Iterator[str]:
     for point in facts["time_points"]:
         hours = f"{point['hours']:.2f} h" if point["hours"] is not None else "? h"
         yield f"  {point['label']}  {hours:>9}  {'with CT' if point['ct_series_uid'] else 'without CT'}"
+    for out in facts["left_out"]:
+        yield f"  left out: {out['kind']} {out['subject']} by {out['decided_by']}: {out['because']}"
     yield from (f"  [{f['severity']}] {f['sentence']}" for f in facts["findings"])
 
 
