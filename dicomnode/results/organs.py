@@ -141,9 +141,8 @@ def uncertainty(
     curve = own or curves.get("field-of-view")
     if curve is None:  # nothing is known but the map: every voxel errs the same way
         return DoseUncertainty(_ratio(_total(fit.sigma.mbq_s_per_ml, mask), fit, mask), engine, 0.0)
-    tia = curve.sigma_tia_mbq_s / curve.tia_mbq_s if curve.tia_mbq_s > 0 else 0.0
     noise = 0.0 if own else _noise(mask, fit, settings)
-    return DoseUncertainty(tia, engine, noise)
+    return DoseUncertainty(curve.relative_of_dose, engine, noise)
 
 
 def _noise(mask: Mask, fit: TiaFit, settings: ResultsSettings) -> float:
