@@ -71,19 +71,20 @@ def _width_of_sphere(volume_ml: float, recovery: float) -> float:
     return (low + high) / 2.0
 
 
-def width_of_patient(image: Float32, shares: Shares, said_by: str = "") -> Width:
+def width_of_patient(image: Float32, shares: Shares, said_by: str = "") -> Width | None:
     """The width that leaves the least squared difference between image and model about the regions.
 
-    It errs low where contours or registration err, so it corrects too little, never too much.
+    It errs low where contours or registration err, so it corrects too little, never too much. None where no
+    width between 5 and 17 mm is better than its neighbours: the image holds nothing that tells it.
     """
     near = _near(shares, ASKED_MM[-1])
     misfit = [_misfit(image, shares, mm, near) for mm in ASKED_MM]
-    best = int(np.clip(np.argmin(misfit), 1, len(ASKED_MM) - 2))
+    best = int(np.argmin(misfit))
+    if best in (0, len(ASKED_MM) - 1):
+        return None
     left, middle, right = misfit[best - 1 : best + 2]
-    bend = left - 2.0 * middle + right
     step = ASKED_MM[best + 1] - ASKED_MM[best]
-    shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
-    fwhm = ASKED_MM[best] + float(np.clip(shift, -1.0, 1.0)) * step
+    fwhm = ASKED_MM[best] + 0.5 * step * (left - right) / max(left - 2.0 * middle + right, 1e-30)
     return Width.of(fwhm, PATIENT_RELATIVE, WidthSource.PATIENT, said_by)
 
 

@@ -163,6 +163,7 @@ def test_a_sphere_that_shows_more_than_it_holds_is_refused() -> None:
 
 def test_the_patients_own_image_says_its_width(toy: Toy) -> None:
     width = width_of_patient(toy.image, make_shares(toy.shares, toy.body, SPACING))
+    assert width is not None
     assert width.fwhm_mm[0] == pytest.approx(FWHM_MM, abs=0.5)
     assert width.source is WidthSource.PATIENT
 
