@@ -136,7 +136,7 @@ def _scans(
 
 def shares_of(regions: LabelMap) -> dict[str, Float32]:
     """What part of each voxel every region fills."""
-    return {name: mask.astype(np.float32) for name, mask in regions.masks.items() if mask.any()}
+    return {name: share for name, share in regions.shares.items() if share.any()}
 
 
 def _brought(values: Float32, common: Grid, own: Grid, moved: RegisteredTimePoint) -> Float32:

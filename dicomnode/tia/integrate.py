@@ -149,28 +149,28 @@ class _Job:
         return self.regions.volume_ml.get(name) or self.regions.voxel_volume_ml(name)
 
     def region(self, name: str) -> Curve:
-        """The curve of a region's whole mask."""
+        """The curve of a whole region, what smaller ones own of it included."""
         assert self.regions is not None
-        mask, recovered = self.regions.masks[name], self.recovered.get(name)
+        share, recovered = self.regions.shares[name], self.recovered.get(name)
         return self.estimate(
-            measured(name, self.points, mask, self.volume_ml(name), self.settings, recovered)
+            measured(name, self.points, share, self.volume_ml(name), self.settings, recovered)
         )
 
     def part(self, parts: Partition, index: int, by_region: dict[str, Curve]) -> Curve:
         """The curve that a part's voxels follow: the region's own, or, where a smaller region took some of
-        its voxels, that of the voxels left to it."""
+        it, that of what is left to it."""
         assert self.regions is not None
-        name, mask = parts.names[index], parts.mask(index)
-        if np.count_nonzero(mask) in (0, np.count_nonzero(self.regions.masks[name])):
+        name, share = parts.names[index], parts.shares[index]
+        if not share.any() or np.array_equal(share, self.regions.shares[name]):
             return by_region[name]
-        return self.estimate(measured(name, self.points, mask, self.volume_ml(name), self.settings))
+        return self.estimate(measured(name, self.points, share, self.volume_ml(name), self.settings))
 
     def outside(self, parts: Partition, whole: Curve) -> Curve:
         """The curve of voxels outside every region."""
-        mask = parts.mask(0)
-        if mask.all() or not mask.any() or self.settings.outside == "field-of-view":
+        share = parts.shares[0]
+        if (share == 1).all() or not share.any() or self.settings.outside == "field-of-view":
             return whole
-        curve = measured(REMAINDER, self.points, mask, None, self.settings)
+        curve = measured(REMAINDER, self.points, share, None, self.settings)
         by_region = self.settings.method not in ("trapezoid", "voxel-mono-exponential")
         if self.settings.outside == "trapezoid" and by_region:
             return curve, self.trapezoid(curve)
@@ -320,7 +320,7 @@ class _Job:
         return (note, *counted(self.points), *(_empty(n) for n in missing), *self.findings.values())
 
     def regions_has(self, name: str) -> bool:
-        return self.regions is not None and bool(self.regions.masks[name].any())
+        return self.regions is not None and bool(self.regions.shares[name].any())
 
 
 def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
@@ -328,5 +328,5 @@ def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
 
 
 def _empty(name: str) -> Finding:
-    sentence = f"region {name!r} covers no voxel of the grid and has no result; check its contours"
+    sentence = f"region {name!r} covers nothing of the grid and has no result; check its contours"
     return Finding("tia-empty-region", Severity.WARNING, sentence, subject=name)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import hypot
 
 import numpy as np
-import numpy.typing as npt
 
 from dicomnode.errors import Inconsistent
 from dicomnode.model import Finding, Grid, LabelMap, RegionRecovery, RegisteredTimePoint, Severity
+from dicomnode.model.volumes import Float32
 from dicomnode.tia.curves import Array
 from dicomnode.tia.settings import TiaSettings, UncertaintySettings
 from dicomnode.tia.uncertainty import contour_of_dose, contour_relative
@@ -56,16 +56,23 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Each voxel belongs to one part: index into ``names``; 0 is outside every region.
+    """Every voxel shared out among parts, whose ``shares`` (z, y, x) add up to 1; part 0 is outside every
+    region.
 
-    Where regions overlap the smaller one owns the voxel (a lesion in the liver follows its own curve).
+    Where regions overlap the smaller one owns the place (a lesion in the liver follows its own curve).
     """
 
-    owner: npt.NDArray[np.int16]
     names: tuple[str, ...]
+    shares: tuple[Float32, ...]
 
-    def mask(self, index: int) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.owner == index)
+    def mixed(self, by_part: Array, z: slice) -> Array:
+        """Values (parts, ...) of the parts as a slab's voxels (..., voxels) share them."""
+        out = np.zeros((*by_part.shape[1:], self.shares[0][z].size))
+        for value, share in zip(by_part, self.shares, strict=True):
+            here = share[z].ravel()
+            if here.any():
+                out += np.multiply.outer(value, here)
+        return out
 
 
 def counts_per_mbq(u: UncertaintySettings) -> float:
@@ -75,30 +82,30 @@ def counts_per_mbq(u: UncertaintySettings) -> float:
 
 def partition(grid: Grid, regions: LabelMap | None) -> Partition:
     """Every voxel's part. Raises Inconsistent where a region bears a reserved name."""
-    owner = np.zeros(grid.shape_zyx, dtype=np.int16)
+    outside = np.ones(grid.shape_zyx, dtype=np.float32)
     if regions is None:
-        return Partition(owner, (REMAINDER,))
+        return Partition((REMAINDER,), (outside,))
     reserved = {FIELD_OF_VIEW, REMAINDER} & set(regions.names)
     if reserved:
         raise Inconsistent(f"a region is named {reserved.pop()!r}, which is reserved; rename it")
-    size = {name: int(np.count_nonzero(regions.masks[name])) for name in regions.names}
-    names = (REMAINDER, *(n for n in sorted(size, key=lambda n: -size[n]) if size[n]))
-    for index, name in enumerate(names[1:], start=1):
-        owner[regions.masks[name]] = index
-    return Partition(owner, names)
+    owned = {name: s for name, s in regions.disjoint().items() if regions.shares[name].any()}
+    for share in owned.values():
+        outside -= share
+    return Partition((REMAINDER, *owned), (np.maximum(outside, 0.0), *owned.values()))
 
 
-def region_mbq(points: Sequence[RegisteredTimePoint], mask: npt.NDArray[np.bool_] | None) -> Array:
-    """Activity (n,) within a mask (None: everywhere), MBq, without recovery."""
-    if mask is None:
+def region_mbq(points: Sequence[RegisteredTimePoint], share: Float32 | None) -> Array:
+    """Activity (n,) of a region by its share of each voxel (None: everywhere), MBq, without recovery."""
+    if share is None:
         return np.array([p.activity.total_mbq for p in points])
-    ml = points[0].activity.grid.voxel_ml
-    return np.array([p.activity.bq_per_ml[mask].sum(dtype=np.float64) * ml / 1e6 for p in points])
+    inside, ml = share > 0, points[0].activity.grid.voxel_ml
+    part = share[inside]
+    return np.array([(p.activity.bq_per_ml[inside] * part).sum(dtype=np.float64) * ml / 1e6 for p in points])
 
 
 def counts_mbq(
     points: Sequence[RegisteredTimePoint],
-    mask: npt.NDArray[np.bool_] | None,
+    share: Float32 | None,
     activity_mbq: Array,
     u: UncertaintySettings,
 ) -> Array:
@@ -113,7 +120,7 @@ def counts_mbq(
     known = [p.activity.counting for p in points]
     return np.array(
         [
-            one if noise is None else max(noise.region_mbq(mask), 1.0 / per_mbq)
+            one if noise is None else max(noise.region_mbq(share), 1.0 / per_mbq)
             for one, noise in zip(estimated, known, strict=True)
         ]
     )
@@ -122,16 +129,17 @@ def counts_mbq(
 def measured(
     name: str,
     points: Sequence[RegisteredTimePoint],
-    mask: npt.NDArray[np.bool_] | None,
+    share: Float32 | None,
     volume_ml: float | None,
     settings: TiaSettings,
     recovered: RegionRecovery | None = None,
 ) -> Measured:
-    """A region's curve. ``volume_ml`` None (field of view, remainder): no contour. ``recovered``: its
+    """A region's curve, by its share of each voxel (None: all). ``volume_ml`` None (field of view,
+    remainder): no contour. ``recovered``: its
     activities and what they are uncertain by stand in place of the image's."""
     u = settings.uncertainty
-    raw = region_mbq(points, mask)
-    noise = counts_mbq(points, mask, raw, settings.uncertainty)
+    raw = region_mbq(points, share)
+    noise = counts_mbq(points, share, raw, settings.uncertainty)
     common, dose_contour = {"calibration": u.calibration_relative}, None
     if recovered is not None:
         corrected = np.array(recovered.corrected_mbq)
