@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from dicomnode.dicom.reference import PatientStudy, SourceImage
     from dicomnode.dicom.write.modules import ObjectIdentity
 
+RAISED_SHARE = 1e-4
+"""An RT Dose says so where voxels set to zero add more than this to its sum."""
 SERIES = {"rtdose": 9100, "rtplan": 9101, "tia-map": 9102, "sigma-map": 9103, "sr": 9104, "pdf": 9105}
 """Series numbers: high, so that viewers list the results after the images."""
 
@@ -271,5 +273,9 @@ def _rtdose(
 def dose_comment(nuclide: str, engine: EngineIdentity, dose: DoseMap) -> str:
     """What an RT Dose says of itself (64 characters); of alpha particles first, whose dose a reader may
     think weighted."""
+    from dicomnode.dicom.write.rtdose import raised_share
+
     alpha = " absorbed dose (RBE 1)," if dose.alpha_gy is not None else ""
-    return f"{nuclide}{alpha} {engine.name} {engine.version}, dicomnode {__version__}"
+    raised = raised_share(dose)
+    noise = f", noise below 0 set to 0: +{100 * raised:.2g} %" if raised > RAISED_SHARE else ""
+    return f"{nuclide}{alpha} {engine.name} {engine.version}, dicomnode {__version__}{noise}"
