@@ -87,9 +87,10 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))
     steps.found(rules.organ_doses_are_plausible(organs, administration, nuclide))
+    ct = next(p.ct for p in cycle.time_points if p.label == registered.reference)
     return Answer(
         registered, body, regions, fit, dose, organs, engine.identity, steps.verdict(), nuclide, read.made,
-        steps.done,
+        ct, steps.done,
     )  # fmt: skip
 
 

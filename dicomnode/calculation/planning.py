@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from dicomnode.calculation.job import AdministrationJob, Job, SeriesFiles, TimePointJob
+from dicomnode.calculation.job import AdministrationJob, Job, LeftOutJob, SeriesFiles, TimePointJob
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled
@@ -30,6 +30,7 @@ def job_of(
     number: int,
     created_at: datetime,
     accepted: Sequence[tuple[str, str]] = (),
+    left_out: Sequence[LeftOutJob] = (),
 ) -> Job:
     """The job that would compute this plan; ``created_at`` is the instant that its objects will bear."""
     job = Job(
@@ -40,6 +41,7 @@ def job_of(
         time_points=tuple(_point_job(i, p) for i, p in enumerate(plan.time_points, start=1)),
         administration=AdministrationJob.of(plan.administration or NOT_YET_KNOWN),
         accepted=tuple((rule, subject) for rule, subject in accepted),
+        left_out=tuple(left_out),
     )
     return job.model_copy(update={"revision_id": revision_id(cycle_id, number, job.inputs_digest())})
 
@@ -66,6 +68,7 @@ def findings_of_plan(
         *of_files,
         *_of_administration(known, plan),
         *_agreement(plan),
+        *plan.notes,
     ]
     return tuple(dict.fromkeys(_with_time_points(plan, found)))
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.audit import events, trail
-from dicomnode.audit.about import About
+from dicomnode.audit.about import About, Person
 from dicomnode.calculation.planning import configured_administrations
 from dicomnode.config import Config
 from dicomnode.database.tables import AdministrationRow
@@ -69,7 +69,7 @@ def changed_since(session: Session, before: Told) -> Told:
 
 
 def record(
-    session: Session, patient_id: str, told: Administration, who: str, now: datetime
+    session: Session, patient_id: str, told: Administration, who: Person | str, now: datetime
 ) -> AdministrationRow | None:
     """Record an administration once per source; None where that source told it before."""
     at = told.at.astimezone(UTC)
@@ -100,7 +100,7 @@ def record(
     return row
 
 
-def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: str) -> None:
+def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: Person) -> None:
     """What a person told before of the same day and nuclide no longer counts; the rows stay."""
     for row in session.scalars(
         select(AdministrationRow).where(
@@ -114,7 +114,7 @@ def withdraw_told_before(session: Session, patient_id: str, told: Administration
             withdraw(session, row, who, "told again")
 
 
-def withdraw(session: Session, row: AdministrationRow, who: str, because: str) -> None:
+def withdraw(session: Session, row: AdministrationRow, who: Person, because: str) -> None:
     """An administration no longer counts; its row stays."""
     row.withdrawn = True
     trail.append(

@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.calculation import planning
-from dicomnode.calculation.job import Job
-from dicomnode.casebook import administrations
+from dicomnode.calculation.job import Job, LeftOutJob
+from dicomnode.casebook import administrations, left_out
 from dicomnode.casebook.intake import summaries
 from dicomnode.check import rules
 from dicomnode.config import Config
@@ -37,7 +37,13 @@ def gathered(
     return (
         series,
         known,
-        gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
+        gather(
+            series,
+            known.administrations,
+            config.cycle,
+            reconstruct=config.recon.reconstruct,
+            left_out=left_out.of_patient(session, patient_id),
+        ),
     )
 
 
@@ -83,6 +89,10 @@ def look_at(session: Session, row: CycleRow, config: Config) -> Look | None:
     return None
 
 
-def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
+def job_of(session: Session, row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
     """The job that would compute this plan now."""
-    return planning.job_of(plan, row.id, number, now, json.loads(row.accepted))
+    out = tuple(
+        LeftOutJob(kind=x.kind, subject=x.subject, by=x.by, because=x.because)
+        for x in left_out.of_cycle(session, row.id)
+    )
+    return planning.job_of(plan, row.id, number, now, json.loads(row.accepted), out)

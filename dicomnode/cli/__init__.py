@@ -20,6 +20,7 @@ VERBS = {
     "gate": "dicomnode.cli.gate:gate",
     "hold": "dicomnode.cli.node.persons:hold",
     "kernels": "dicomnode.cli.kernels:kernels",
+    "leave-out": "dicomnode.cli.node.persons:leave_out",
     "materials": "dicomnode.cli.materials:materials",
     "methods": "dicomnode.cli.catalogue:methods",
     "nuclides": "dicomnode.cli.nuclides:nuclides",

@@ -171,9 +171,8 @@ def uncertainty(
     curve = own or curves.get("field-of-view")
     if curve is None:  # nothing is known but the map: every voxel errs the same way
         return DoseUncertainty(_ratio(filled.total(fit.sigma.mbq_s_per_ml), fit, filled), engine, 0.0)
-    tia = curve.sigma_tia_mbq_s / curve.tia_mbq_s if curve.tia_mbq_s > 0 else 0.0
     noise = 0.0 if own else _noise(filled, fit, settings)
-    return DoseUncertainty(tia, engine, noise)
+    return DoseUncertainty(curve.relative_of_dose, engine, noise)
 
 
 def _noise(filled: Filled, fit: TiaFit, settings: ResultsSettings) -> float:
