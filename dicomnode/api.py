@@ -178,8 +178,12 @@ def run(
 
 
 def objects(cycle: FoundCycle, outcome: Outcome) -> dict[str, bytes]:
-    """What ``run`` made: role ("rtdose", "tia-map", "sr", "pdf", "picture", ...) -> DICOM object (the
-    picture: PNG). Empty where a finding holds: nothing of such a cycle leaves before a person looked."""
+    """What ``run`` made, by role; empty where a finding holds: nothing of such a cycle leaves before a person
+    has looked.
+
+    "rtdose", "tia-map", "sr", "pdf" and others are DICOM objects; "picture" is a PNG, "curves" and "dvh" are
+    JSON, "view-..." gzipped MetaImage volumes.
+    """
     if not outcome.verdict.release:
         return {}
     return {product.role: cycle.files.content(product.file_sha256) for product in outcome.products}

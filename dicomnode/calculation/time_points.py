@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 from dicomnode.calculation.files import Files
 from dicomnode.calculation.job import Job, SeriesFiles, TimePointJob
+from dicomnode.calculation.reconstruction import ct_of_spect
 from dicomnode.calculation.record import Steps
 from dicomnode.calculation.spect import (
     MadeSpect,
     holds_projections,
-    read_ct_of_spect,
     reconstruct_time_point,
     with_counting_noise,
 )
@@ -93,7 +93,7 @@ def _read(
     if holds_projections(paths, zone):
         of_spect = None
         if ct is not None and point.ct is not None:
-            of_spect = read_ct_of_spect(_paths(point.ct, files), ct, point.ct_frame, zone)
+            of_spect = ct_of_spect(_paths(point.ct, files)[0], ct, point.ct_frame, zone)
         volume, made, uncertainty = reconstruct_time_point(
             point.label, paths, of_spect, config, nuclide, steps
         )

@@ -17,6 +17,7 @@ from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
     from dicomnode.api import Administration, Config, Found, FoundCycle, Outcome
+    from dicomnode.calculation.job import Product
 
 
 @click.command("run")
@@ -170,12 +171,21 @@ def _write(folder: Path, cycle: FoundCycle, outcome: Outcome) -> None:
     if not made:
         return
     folder.mkdir(exist_ok=True)
-    for role, content in made.items():
-        (folder / f"{role}{'.png' if role == 'picture' else '.dcm'}").write_bytes(content)
+    for product in outcome.products:
+        (folder / _file_name(product)).write_bytes(made[product.role])
     (folder / "report.pdf").write_bytes(_pdf(made["pdf"]))
     (folder / "record.json").write_text(
         json.dumps(_record(cycle, outcome), indent=2, default=str) + "\n", encoding="utf-8"
     )
+
+
+def _file_name(product: Product) -> str:
+    """DICOM objects by role; beside them picture, volumes to look at (MetaImage), curves and DVH (JSON)."""
+    if product.sop_class_uid:
+        return f"{product.role}.dcm"
+    if product.role == "picture":
+        return "picture.png"
+    return f"{product.role}.mha.gz" if product.role.startswith("view-") else f"{product.role}.json"
 
 
 def _pdf(encapsulated: bytes) -> bytes:
