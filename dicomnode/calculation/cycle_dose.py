@@ -26,6 +26,10 @@ Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and a word on what is being done."""
 
 
+REFUSED = "refused-"
+"""How the rules begin of findings that say why an input cannot be used at all."""
+
+
 def no_progress(_fraction: float, _what: str) -> None:
     """A Progress that says nothing."""
 
@@ -44,7 +48,7 @@ def compute(job: Job, config: Config, files: Files, progress: Progress = no_prog
     except NotReady:  # what holds is among the findings
         return Outcome(steps.verdict(), steps.done)
     except DicomnodeError as error:
-        refusal = Finding(f"refused-{type(error).__name__}", Severity.HOLD, str(error))
+        refusal = Finding(f"{REFUSED}{type(error).__name__}", Severity.HOLD, str(error))
         return Outcome(Verdict.of([*steps.verdict().findings, refusal]), steps.done)
     progress(1.0, f"done at {datetime.now(UTC):%H:%M:%S}")
     return Outcome(answer.verdict, steps.done, products, answer.organs, answer.fit.regions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import click
 
 from dicomnode.cli.options import faults_are_told
 from dicomnode.errors import ConfigError
+from dicomnode.model.text import printable
 
 if TYPE_CHECKING:
     from dicomnode.api import Administration, Config, Found, FoundCycle, Outcome
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     required=True,
     help="A new or empty folder for RTDOSE, maps, SR, PDF, picture and record.json.",
 )
-@click.option("--patient", help="Patient ID of the administration below, where there are several patients.")
+@click.option(
+    "--patient", help="Patient ID: only this patient's cycles, where the folders hold several patients."
+)
 @click.option("--nuclide", help="Such as Lu-177: what was administered, where no object states it.")
 @click.option("--activity-mbq", type=float, help="Net administered activity.")
 @click.option("--administered-at", help="ISO time, 2026-03-02T09:30+01:00; without offset the site's zone.")
@@ -97,22 +100,27 @@ def _found(given: dict[str, Any], config: Config, accepted: list[tuple[str, str]
     stated = _administration(given, config)
     found = api.find_cycles(given["paths"], config, accepted=accepted, created_at=created_at)
     if stated is not None:
-        patients = {given["patient"]} if given["patient"] else {c.patient_id for c in found.cycles}
-        if len(patients) != 1:
-            raise ConfigError(
-                [f"the files hold {len(patients)} patients with images: name one with --patient"]
-            )
+        told = {_one_patient(found, given["patient"]): [stated]}
         found = api.find_cycles(
-            given["paths"], config, accepted=accepted, created_at=created_at,
-            administered={patients.pop(): [stated]},
-        )  # fmt: skip
+            given["paths"], config, accepted=accepted, created_at=created_at, administered=told
+        )
+    if given["patient"]:
+        found = replace(found, cycles=tuple(c for c in found.cycles if c.patient_id == given["patient"]))
     for path, why in found.unread.items():
-        click.echo(f"not read: {path}: {why}", err=True)
+        click.echo(printable(f"not read: {path}: {why}"), err=True)
     for uid, why in found.unused.items():
-        click.echo(f"not used: series {uid}: {why}", err=True)
+        click.echo(printable(f"not used: series {uid}: {why}"), err=True)
     if not found.cycles:
         raise Refused("no time point is among the files", remedy="Give SPECT or PET series with their CT")
     return found
+
+
+def _one_patient(found: Found, named: str | None) -> str:
+    """Whose administration is stated."""
+    patients = {named} if named else {c.patient_id for c in found.cycles}
+    if len(patients) != 1:
+        raise ConfigError([f"the files hold images of {len(patients)} patients: name one with --patient"])
+    return patients.pop()
 
 
 def _administration(given: dict[str, Any], config: Config) -> Administration | None:
@@ -213,6 +221,7 @@ def _record(cycle: FoundCycle, outcome: Outcome) -> dict[str, Any]:
 def _print(cycle: FoundCycle, outcome: Outcome) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     given = cycle.job.administration
     click.echo(f"{given.nuclide}, {given.activity_mbq:.4g} MBq at {given.at.isoformat()}, "
@@ -220,16 +229,27 @@ def _print(cycle: FoundCycle, outcome: Outcome) -> None:
     for severity in ("hold", "warning"):
         for f in outcome.verdict.findings:
             if f.severity == severity:
-                click.echo(f"{severity}: {f.rule}: {f.sentence}", err=True)
-    holds = outcome.verdict.holds
-    if holds:
-        options = dict.fromkeys(f"--accept {f.rule}{':' + f.subject if f.subject else ''}" for f in holds)
-        click.echo(
-            "held, no dose is written. Where a person has looked and it is well: " + " ".join(options),
-            err=True,
-        )
+                click.echo(printable(f"{severity}: {f.rule}: {f.sentence}"), err=True)
+    if not outcome.verdict.release:
+        click.echo(_held(outcome), err=True)
         return
     table = Table("region", "mean, Gy", "+- Gy (k=1)", "volume, mL", title="Absorbed dose")
     for o in outcome.organs:
-        table.add_row(o.region, f"{o.mean_gy:.3g}", f"{o.sigma_gy:.2g}", f"{o.volume_ml:.4g}")
+        table.add_row(
+            Text(printable(o.region)), f"{o.mean_gy:.3g}", f"{o.sigma_gy:.2g}", f"{o.volume_ml:.4g}"
+        )
     Console().print(table)
+
+
+def _held(outcome: Outcome) -> str:
+    """What a person may do; what was refused cannot be accepted, only mended."""
+    from shlex import quote
+
+    from dicomnode.calculation.cycle_dose import REFUSED
+
+    holds = [f for f in outcome.verdict.holds if not f.rule.startswith(REFUSED)]
+    names = dict.fromkeys(printable(f"{f.rule}:{f.subject}" if f.subject else f.rule) for f in holds)
+    options = " ".join(f"--accept {quote(name)}" for name in names)
+    return "held, no dose is written" + (
+        f". Where a person has looked and it is well: {options}" if options else ""
+    )
