@@ -15,6 +15,7 @@ from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent
 
 if TYPE_CHECKING:
     from dicomnode.compare import Judgement, Measure, Pair
+    from dicomnode.dicom.volumes.rtdose import DoseKind
     from dicomnode.model import DensityMap, DoseMap, Grid, LabelMap
 
 VOLUME = click.Path(exists=True, path_type=Path)
@@ -88,7 +89,9 @@ def _run(given: dict[str, Any]) -> str:
 def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
     """The two maps on the reference's grid, and what was done to bring them there."""
     from dicomnode.compare import paired
+    from dicomnode.dicom.volumes.rtdose import refuse_other_kind
 
+    refuse_other_kind(_kind(given["evaluated"]), _kind(given["reference"]))
     evaluated, evaluated_frame = _dose(given["evaluated"], given["evaluated_sigma"])
     reference, frame = _dose(given["reference"], given["sigma"])
     if given["batches"]:
@@ -146,6 +149,12 @@ def _volume(path: Path) -> tuple[Grid, Any, str]:
     from dicomnode.files.volumes import read_dose
 
     return read_rtdose(path) if _is_dicom(path) else (*read_dose(path), "")
+
+
+def _kind(path: Path) -> DoseKind:
+    from dicomnode.dicom.volumes.rtdose import DoseKind, kind_of_dose
+
+    return kind_of_dose(path) if _is_dicom(path) else DoseKind()
 
 
 def _is_dicom(path: Path) -> bool:

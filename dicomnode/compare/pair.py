@@ -51,6 +51,7 @@ class Pair:
     decays : simulated for the reference; None where unknown
     noise : batches of the difference; None where the reference kept none
     hot_gy : mean reference dose of the hottest region; the scale of relative numbers
+    evaluated_sigma : noise of the evaluated map where it is a transport's, Gy, else zero
     """
 
     grid: Grid
@@ -64,6 +65,7 @@ class Pair:
     dispersion: float = 1.0
     decays: float | None = None
     noise: BatchNoise | None = None
+    evaluated_sigma: Float | float = 0.0
 
     @property
     def difference(self) -> Float:
@@ -160,9 +162,10 @@ def paired(
     inside = _body(body, grid)
     if density is not None:
         inside = _without_air(inside, density)
-    own = variance = _variance(reference, "reference")
+    own, drawn = _variance(reference, "reference"), np.zeros(())
     if evaluated_is_noisy:
-        variance = own + _variance(evaluated, "evaluated")
+        drawn = _variance(evaluated, "evaluated")
+    variance = own + drawn
     ref = reference.gy.astype(np.float64)
     if not ref[inside].any():
         raise Inconsistent(
@@ -178,6 +181,7 @@ def paired(
         None if density is None else density.g_per_cm3.astype(np.float64), shares,
         1.0 if dispersion is None else dispersion,
         decays if decays is not None or noise is None else float(np.sum(noise.decays)), noise,
+        np.sqrt(drawn),
     )  # fmt: skip
     if dispersion is not None or noise is None:
         return _checked_dispersion(pair)

@@ -45,7 +45,7 @@ def cumulative_dvh(dose: DoseMap, regions: LabelMap, *, bins: int = 500) -> tupl
 def _dvh(name: str, dose: DoseMap, share: npt.NDArray[np.float32], bins: int) -> Dvh:
     """A voxel counts by the share of it that the region fills."""
     inside = share > 0
-    gy, part = dose.gy[inside].astype(np.float64), share[inside].astype(np.float64)
+    gy, part = np.maximum(dose.gy[inside].astype(np.float64), 0.0), share[inside].astype(np.float64)
     order = np.argsort(gy, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(part[order])])
     edges = np.linspace(0.0, max(float(gy[order[-1]]), 1e-9), bins + 1)

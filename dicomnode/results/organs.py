@@ -139,8 +139,10 @@ def dose_at_volume(gy: Float, share: Float, percents: tuple[float, ...]) -> tupl
     """D_x: the greatest dose that at least x % of the volume receives (ICRU 83, section 3.6).
 
     D2% is the near-maximum, D50% the median and D98% the near-minimum dose. A voxel counts by
-    the ``share`` of it that the region fills and is not interpolated: D_x is the dose of a voxel.
+    the ``share`` of it that the region fills and is not interpolated: D_x is the dose of a voxel, and zero
+    where noise left it below.
     """
+    gy = np.maximum(gy, 0.0)
     falling = np.argsort(-gy, kind="stable")
     receives = np.cumsum(share[falling])
     wanted = [x / 100.0 * float(receives[-1]) * (1.0 - ROUNDING) for x in percents]
@@ -169,9 +171,8 @@ def uncertainty(
     curve = own or curves.get("field-of-view")
     if curve is None:  # nothing is known but the map: every voxel errs the same way
         return DoseUncertainty(_ratio(filled.total(fit.sigma.mbq_s_per_ml), fit, filled), engine, 0.0)
-    tia = curve.sigma_tia_mbq_s / curve.tia_mbq_s if curve.tia_mbq_s > 0 else 0.0
     noise = 0.0 if own else _noise(filled, fit, settings)
-    return DoseUncertainty(tia, engine, noise)
+    return DoseUncertainty(curve.relative_of_dose, engine, noise)
 
 
 def _noise(filled: Filled, fit: TiaFit, settings: ResultsSettings) -> float:

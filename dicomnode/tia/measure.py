@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 
 from dicomnode.errors import Inconsistent
-from dicomnode.model import Finding, Grid, LabelMap, RegisteredTimePoint, Severity
+from dicomnode.model import Finding, Grid, LabelMap, RegionRecovery, RegisteredTimePoint, Severity
 from dicomnode.model.volumes import Float32
 from dicomnode.tia.curves import Array
 from dicomnode.tia.settings import TiaSettings, UncertaintySettings
-from dicomnode.tia.uncertainty import contour_relative, recovery_at
+from dicomnode.tia.uncertainty import contour_of_dose, contour_relative
 
 FIELD_OF_VIEW = "field-of-view"
 REMAINDER = "remainder-of-body"
@@ -24,11 +25,12 @@ class Measured:
 
     Attributes
     ----------
-    hours, activity_mbq : (n,) activity after recovery correction
+    hours, activity_mbq : (n,) activity, corrected for partial volume where it was recovered
     counts_mbq : (n,) standard uncertainty from counting alone, independent between time points
     time_point_relative : what one time point does not share with the others
     common : contributions that all time points share: calibration, recovery, contour (relative)
-    recovery : coefficient by which activity was divided; 1 without correction
+    dose_contour : what the contour contributes to a mean dose, the mass in it; None without a contour
+    recovered : whether partial volume was corrected
     """
 
     name: str
@@ -37,7 +39,8 @@ class Measured:
     counts_mbq: Array
     time_point_relative: float
     common: Mapping[str, float]
-    recovery: float = 1.0
+    dose_contour: float | None = None
+    recovered: bool = False
 
     @property
     def fit_sigma_mbq(self) -> Array:
@@ -129,21 +132,30 @@ def measured(
     share: Float32 | None,
     volume_ml: float | None,
     settings: TiaSettings,
+    recovered: RegionRecovery | None = None,
 ) -> Measured:
     """A region's curve, by its share of each voxel (None: all). ``volume_ml`` None (field of view,
-    remainder): neither contour nor recovery."""
+    remainder): no contour. ``recovered``: its
+    activities and what they are uncertain by stand in place of the image's."""
     u = settings.uncertainty
     raw = region_mbq(points, share)
     noise = counts_mbq(points, share, raw, settings.uncertainty)
-    common, recovery, slope = {"calibration": u.calibration_relative}, 1.0, 0.0
-    if volume_ml is not None:
-        if settings.recovery and (not settings.recovery_regions or name in settings.recovery_regions):
-            recovery, slope = recovery_at(settings.recovery, volume_ml, name)
-            common["recovery"] = settings.recovery.relative_uncertainty
+    common, dose_contour = {"calibration": u.calibration_relative}, None
+    if recovered is not None:
+        corrected = np.array(recovered.corrected_mbq)
+        # G^-1 acts on noise as on the signal: it grows by what the correction lifts.
+        noise, raw = noise * np.abs(corrected) / np.maximum(recovered.measured_mbq, 1e-12), corrected
+        parts = {part: value for part, value in recovered.parts.items() if part != "contour"}
+        common["recovery"] = float(hypot(*parts.values(), recovered.loss))
+        common["contour"] = dose_contour = recovered.parts["contour"]
+    elif volume_ml is not None:
         voxel_mm = (points[0].activity.grid.voxel_ml * 1000.0) ** (1 / 3)
-        common["contour"] = contour_relative(volume_ml, voxel_mm, recovery, slope, u)
+        common["contour"] = contour_relative(volume_ml, voxel_mm, u)
+        dose_contour = contour_of_dose(volume_ml, voxel_mm, u)
     hours = np.array([p.hours for p in points])
-    return Measured(name, hours, raw / recovery, noise / recovery, u.time_point_relative, common, recovery)
+    return Measured(
+        name, hours, raw, noise, u.time_point_relative, common, dose_contour, recovered is not None
+    )
 
 
 def counted(points: Sequence[RegisteredTimePoint]) -> tuple[Finding, ...]:

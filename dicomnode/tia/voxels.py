@@ -185,7 +185,6 @@ def mono_maps(
     points: Sequence[RegisteredTimePoint],
     parts: Partition,
     fallback: PartWeights,
-    recovery: Array,
     common_relative: Array,
     physical_per_h: float,
     u: UncertaintySettings,
@@ -199,8 +198,8 @@ def mono_maps(
 
     Parameters
     ----------
-    recovery, common_relative : (parts,) coefficient by which activity is divided, and the relative standard
-        uncertainty of calibration and recovery, which all voxels of a part share
+    common_relative : (parts,) relative standard uncertainty of calibration and recovery, which all voxels
+        of a part share
 
     Returns
     -------
@@ -217,7 +216,7 @@ def mono_maps(
         unshared = (u.time_point_relative * expected) ** 2
         weighed = count_variance(expected, grid.voxel_ml, u) + unshared
         fit = fit_voxels(hours, c, np.sqrt(weighed), physical_per_h)
-        scale = MBQ_S * parts.mixed(1.0 / recovery, z)
+        scale = MBQ_S
         noise = _variances(points, z, expected, u) + unshared
         own = np.sqrt(np.einsum("iv,iv->v", fit.sensitivity_h**2, noise))
         spread = np.hypot(own, parts.mixed(common_relative, z) * fit.integral) * scale

@@ -18,6 +18,9 @@ from dicomnode.compare.moments.scan_statistic import scan
 from dicomnode.compare.pair import Mass, Pair
 from dicomnode.compare.transport.sliced import sliced
 
+NOISE_SD = 10.0
+"""A transport's own noise below zero is none of its faults up to so many of its standard deviations."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -49,8 +52,8 @@ class Gate:
 
 
 def sanity_gate(pair: Pair, settings: VerdictSettings, kind: Mass) -> Gate:
-    """No negative dose beyond ringing; total within its limit plus three standard deviations."""
-    lowest = float(pair.evaluated[pair.body].min())
+    """No negative dose beyond ringing and noise; total within its limit plus three standard deviations."""
+    lowest = float((pair.evaluated + NOISE_SD * pair.evaluated_sigma)[pair.body].min())
     floor = -settings.negative_share * pair.hot_gy
     if lowest < floor:
         return Gate("sanity", State.FAIL, f"the evaluated map holds negative dose down to {lowest:.4g} Gy",
