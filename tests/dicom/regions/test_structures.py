@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicomnode.dicom.regions.rtstruct import even_odd
+from dicomnode.dicom.regions.outlines import even_odd
 from dicomnode.dicom.regions.structures import read_structures
-from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
+from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Grid, Severity
 
 Build = Callable[..., Dataset]
@@ -155,9 +155,11 @@ def test_a_region_beyond_the_grid_is_a_warning_with_both_volumes(make_rtstruct: 
     assert finding.measured < 170
 
 
-def test_another_frame_of_reference_is_refused_and_names_reg(make_rtstruct: Build, save: Save) -> None:
+def test_another_frame_of_reference_is_refused_with_what_to_do(make_rtstruct: Build, save: Save) -> None:
     path = save(make_rtstruct([("s", sphere(20), "CLOSED_PLANAR")], frame_of_reference="1.2.8"))
-    with pytest.raises(Inconsistent, match=r"another frame of reference.*1\.2\.9.*REG object"):
+    with pytest.raises(
+        Inconsistent, match=r"another frame of reference.*1\.2\.9.*draw them on the SPECT or on the CT"
+    ):
         read_structures([path], SPECT, FOR)
     nameless = save(make_rtstruct([("s", sphere(20), "CLOSED_PLANAR")], frame_of_reference=""))
     with pytest.raises(MissingAttribute, match="do not name their frame of reference"):
@@ -166,8 +168,14 @@ def test_another_frame_of_reference_is_refused_and_names_reg(make_rtstruct: Buil
 
 def test_a_contour_larger_than_any_patient_is_left_out(make_rtstruct: Build, save: Save) -> None:
     path = save(make_rtstruct([("bomb", [square(1e7, z) for z in (0.0, 3.0)], "CLOSED_PLANAR")]))
-    with pytest.raises(Unsupported, match="larger than any patient"):
-        read_structures([path], SPECT, FOR)
+    regions, (finding,) = read_structures([path], SPECT, FOR)
+    assert regions.names == ()
+    assert (finding.rule, finding.severity, finding.subject) == (
+        "region-contradiction",
+        Severity.HOLD,
+        "bomb",
+    )
+    assert "larger than any patient" in finding.sentence
 
 
 def test_plastimatch_draws_the_same_volume(unpacked: Callable[[str], list[Path]], tmp_path: Path) -> None:
@@ -296,7 +304,7 @@ def test_a_fine_segment_is_resampled_by_the_part_it_fills(make_seg: Build, save:
 
 def test_a_segmentation_in_another_frame_or_without_groups_is_refused(make_seg: Build, save: Save) -> None:
     ds = make_seg(np.ones((2, 8, 8), dtype=bool), [1, 1], [0.0, 4.42])
-    with pytest.raises(Inconsistent, match="REG object"):
+    with pytest.raises(Inconsistent, match="draw them on the SPECT or on the CT"):
         read_structures([save(ds)], SPECT, "1.2.8")
     ds.NumberOfFrames = 3
     with pytest.raises(Refused, match="3 frames have 2 functional groups"):
