@@ -21,6 +21,7 @@ from dicomnode.database.tables import CycleRow, Delivery, Revision
 from dicomnode.delivery import dispatcher
 from dicomnode.delivery.commitment import CommitmentListener, CommitmentReport
 from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfirmed
+from dicomnode.node.bookmark import Bookmark, bookmark_path
 
 NOT_CONFIGURED = (
     "no peer of this name is in [[delivery.peers]] any more; put it back, or let them go with "
@@ -39,6 +40,7 @@ class Outbox:
     def __init__(self, house: House) -> None:
         self.house = house
         self.here = house.config.node.name
+        self.bookmark = Bookmark(bookmark_path(house.config.archive.data_folder, "deliver"))
         self._claims: dict[tuple[int, int], outbox.Claim] = {}
         self._settled: set[str] = set()
 
@@ -120,7 +122,8 @@ class Outbox:
         return change is not None
 
     def release_expired(self, now: datetime) -> int:
-        """Put back what a dead sender held."""
+        """Put back what a dead sender held. Called in each round of the loop that no peer delays."""
+        self.bookmark.beat()
         with self._read() as session:
             if not outbox.is_any_expired(session, now):
                 return 0

@@ -89,6 +89,7 @@ class Rounds:
                 self.once(datetime.now(UTC))
             except (ArchiveUnavailable, OSError) as outage:
                 log.warning("waiting for database or disk: %s", outage)
+                self.bookmark.beat()
                 self.open_since = datetime.now(UTC)
 
     def once(self, now: datetime) -> None:
@@ -107,6 +108,7 @@ class Rounds:
         self._start_computations(now)
         self._settle_deliveries(now)
         self.housekeeping.tend(now)
+        self.bookmark.beat()
 
     def _resume(self) -> None:
         """After a start: every patient is looked at."""
