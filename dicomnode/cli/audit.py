@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicomnode.cli.archive import configuration, database_option, open_archive, person
-from dicomnode.errors import AuditBroken
+from dicomnode.cli.options import faults_are_told, say
+from dicomnode.errors import AuditBroken, ConfigError
+from dicomnode.model.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from dicomnode.audit.queries import Entry
@@ -64,6 +66,7 @@ class _Time(click.ParamType[datetime]):
 @_output_options
 @database_option
 @click.pass_context
+@faults_are_told
 def query(
     ctx: click.Context, /, database: str | None, limit: int, as_json: bool, as_csv: bool, **given: Any
 ) -> None:
@@ -84,6 +87,7 @@ def query(
 @_output_options
 @database_option
 @click.pass_context
+@faults_are_told
 def story(ctx: click.Context, database: str | None, identity: str, as_json: bool, as_csv: bool) -> None:
     """All that happened to a cycle, a series or an instance, in order."""
     from dicomnode.audit import queries
@@ -106,6 +110,7 @@ def story(ctx: click.Context, database: str | None, identity: str, as_json: bool
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @database_option
 @click.pass_context
+@faults_are_told
 def verify(
     ctx: click.Context, database: str | None, checkpoints: Path | None, key_file: Path | None, as_json: bool
 ) -> None:
@@ -119,7 +124,7 @@ def verify(
             click.echo(f"{found.rows} rows {against} verify; last {found.last_seq} {found.last_hash}")
         found.raise_if_broken()
     except AuditBroken as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         ctx.exit(1)
 
 
@@ -150,10 +155,13 @@ def _verified(ctx: click.Context, checkpoints: Path | None, key_file: Path | Non
 @click.option("--ca-file", type=click.Path(path_type=Path, dir_okay=False), help="Trusted certificates.")
 @database_option
 @click.pass_context
+@faults_are_told
 def export(
     ctx: click.Context, database: str | None, host: str, port: int, transport: str, ca_file: Path | None
 ) -> None:
     """Send the rows that a repository does not have yet, as PS3.15 A.5 messages over syslog."""
+    from pydantic import ValidationError
+
     from dicomnode.audit import syslog
     from dicomnode.audit.settings import AuditSettings
 
@@ -164,7 +172,10 @@ def export(
         "syslog_transport": transport,
         "syslog_ca_file": ca_file,
     }
-    settings = config.audit if config is not None and not host else AuditSettings.model_validate(given)
+    try:
+        settings = config.audit if config is not None and not host else AuditSettings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError([f"audit export: {fault['msg']}" for fault in error.errors()]) from error
     destination = syslog.destination_of(settings)
     with open_archive(ctx) as archive:
         _record_use(archive, "export", {"destination": destination}, 0)
@@ -191,10 +202,10 @@ def _print(found: Iterable[Entry], as_json: bool, as_csv: bool) -> None:
         writer.writerow(names)
         for entry in found:
             row = asdict(entry) | {"body": json.dumps(entry.body, sort_keys=True)}
-            writer.writerow([_harmless(str(row[name])) for name in names])
+            writer.writerow([spreadsheet_cell(str(row[name])) for name in names])
     else:
         for entry in found:
-            click.echo(_line(entry))
+            say(_line(entry))
 
 
 def _line(entry: Entry) -> str:
@@ -210,8 +221,3 @@ def _line(entry: Entry) -> str:
         entry.sentence,
     ]
     return "  ".join(part for part in parts if part)
-
-
-def _harmless(cell: str) -> str:
-    # A spreadsheet runs a cell that begins like a formula; AE titles and comments come from the wire.
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@") else cell

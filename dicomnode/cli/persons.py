@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dicomnode.cli.options import config_option, faults_are_told, house_of
+from dicomnode.cli.options import config_option, faults_are_told, house_of, say
 
 by_option = click.option("--by", required=True, help="Who decides: your name or initials.")
 because_option = click.option("--because", required=True, help="Why, in one sentence; it is recorded.")
@@ -54,7 +54,7 @@ def administer(
         datetime.now(UTC),
         replaces,
     )
-    click.echo(f"recorded as administration {number}")
+    say(f"recorded as administration {number}")
 
 
 @click.command()
@@ -67,7 +67,7 @@ def withdraw(number: int, config_path: Path, by: str, because: str) -> None:
     """Take back administration NUMBER, which a person told of the wrong patient or day."""
     from dicomnode.casebook.decisions import withdraw as decide
 
-    click.echo(decide(house_of(config_path), number, by, because))
+    say(decide(house_of(config_path), number, by, because))
 
 
 @click.command()
@@ -80,7 +80,7 @@ def release(cycle_id: str, config_path: Path, by: str, because: str) -> None:
     """Release a held cycle, or start one before it is complete. You take responsibility."""
     from dicomnode.casebook.decisions import release as decide
 
-    click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+    say(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
 
 
 @click.command()
@@ -93,7 +93,7 @@ def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
     """Hold a cycle; what has not left yet stays here."""
     from dicomnode.casebook.decisions import hold as decide
 
-    click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+    say(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
 
 
 @click.command()
@@ -109,4 +109,4 @@ def send(cycle_id: str, config_path: Path, by: str, because: str, peer: str, giv
     from dicomnode.casebook.decisions import send as decide
 
     house, now = house_of(config_path), datetime.now(UTC)
-    click.echo(decide(house, cycle_id, by, because, peer, now, give_up=give_up))
+    say(decide(house, cycle_id, by, because, peer, now, give_up=give_up))

@@ -71,7 +71,7 @@ class _Gauges(Collector):
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each client: one that says nothing keeps nobody waiting, and the end of the node either."""
+    """A thread for each client: one that says nothing delays neither the others nor the end of the node."""
 
     daemon_threads = True
     block_on_close = False
