@@ -73,7 +73,7 @@ def unguard(database: Database) -> None:
     """What somebody with the owner's rights can do."""
     with database.write() as session:
         if database.dialect == "sqlite":
-            for name in trail._GUARDS["sqlite"][0]:
+            for name in trail._GUARDS["sqlite"]:
                 session.execute(text(f"DROP TRIGGER {name}"))
         else:
             session.execute(text("ALTER TABLE events DISABLE TRIGGER USER"))
@@ -240,8 +240,31 @@ def test_missing_triggers_alone_make_the_trail_not_whole(database: Database) -> 
     with database.read() as session:
         found = trail.verify(session)
     assert not found.whole
-    with pytest.raises(AuditBroken, match="triggers are missing: checkpoints_no"):
+    with pytest.raises(AuditBroken, match="triggers are missing or changed: checkpoints_no"):
         found.raise_if_broken()
+
+
+def test_a_trigger_whose_body_was_emptied_is_named(database: Database) -> None:
+    """Its name alone proves nothing: the owner puts one that refuses nothing in its place."""
+    fill(database, 1)
+    with database.write() as session:
+        if database.dialect == "sqlite":
+            session.execute(text("DROP TRIGGER events_no_update"))
+            session.execute(
+                text("CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT 1; END")
+            )
+            changed = "events_no_update (changed)"
+        else:
+            body = "BEGIN RETURN NEW; END"
+            session.execute(
+                text(
+                    f"CREATE OR REPLACE FUNCTION events_chain() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"
+                )
+            )
+            changed = "events_chain (changed)"
+    with database.read() as session:
+        found = trail.verify(session)
+    assert (found.guards_missing, found.whole) == ((changed,), False)
 
 
 def test_four_processes_make_one_linear_chain(archive_url: str) -> None:

@@ -83,7 +83,7 @@ def test_each_object_has_its_own_answer_and_the_comment_is_scrubbed(
         (Outcome.PERMANENT, "A900"),
         (Outcome.DELIVERED, "0000"),
     ]
-    assert answers[1].comment == "disk full FAKE LOG LINE"
+    assert answers[1].comment == "disk<U+0000> full FAKE LOG LINE"
     assert all(a.counted for a in answers)
 
 
