@@ -31,6 +31,7 @@ VERBS = {
     "simulate": "dicomnode.cli.simulate:simulate",
     "status": "dicomnode.cli.status:status",
     "tia": "dicomnode.cli.tia:tia",
+    "user": "dicomnode.cli.user:user",
     "withdraw": "dicomnode.cli.persons:withdraw",
 }
 """Verb -> "module:attribute" of its click command, imported when the verb is named."""

@@ -17,12 +17,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 from dicomnode import __version__
 from dicomnode.audit import events, trail
 from dicomnode.casebook.house import House
+from dicomnode.errors import ConfigError
 from dicomnode.node.health import health_server, run_in_background
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def run_role(role: str, house: House, stop: threading.Event) -> None:
         if stop.is_set():
             return
         _record_activity(house, role, started=True)
-        {"receive": _receive, "work": _work, "deliver": _deliver}[role](house, stop)
+        {"receive": _receive, "work": _work, "deliver": _deliver, "web": _web}[role](house, stop)
         _record_activity(house, role, started=False)
 
 
@@ -125,6 +127,14 @@ def _deliver(house: House, stop: threading.Event) -> None:
     deliver(house, stop)
 
 
+def _web(house: House, stop: threading.Event) -> None:
+    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("argon2") is None:
+        raise ConfigError(["web: the page's parts are not installed: pip install dicomnode[web]"])
+    from dicomnode.web.server import serve
+
+    serve(house, stop)
+
+
 @dataclass
 class Role:
     """One role's process, as the supervisor sees it."""
@@ -160,7 +170,8 @@ class Role:
 def supervise(house: House, config_path: Path, stop: threading.Event) -> None:
     """Keep every role running until ``stop``, and answer health checks."""
     base = [sys.executable, "-m", "dicomnode", "serve", "--config", str(config_path), "--role"]
-    roles = [Role(name, [*base, name]) for name in ROLES]
+    names = (*ROLES, "web") if house.config.web.enabled else ROLES
+    roles = [Role(name, [*base, name]) for name in names]
     operation = house.config.operation
     server = health_server(
         house, lambda: {r.name: r.alive for r in roles}, operation.health_address, operation.health_port
