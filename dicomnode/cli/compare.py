@@ -197,14 +197,14 @@ def _regions(paths: tuple[Path, ...], names_path: Path | None, grid: Grid, frame
 
     if not paths:
         return None
-    masks: dict[str, Any] = {}
+    shares: dict[str, Any] = {}
     for path in paths:
         found = _structures(path, grid, frame) if _is_dicom(path) else _labels(path, names_path)
         if not found.grid.matches(grid):
             raise Inconsistent(f"the regions of {path.name} lie on another grid than the reference")
-        for name, mask in found.masks.items():
-            masks[name if name not in masks else f"{name} ({path.name})"] = mask
-    return LabelMap(grid, masks)
+        for name, share in found.shares.items():
+            shares[name if name not in shares else f"{name} ({path.name})"] = share
+    return LabelMap(grid, shares)
 
 
 def _structures(path: Path, grid: Grid, frame: str) -> LabelMap:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicomnode.errors import DicomnodeError
+from dicomnode.model.text import printable
 
 if TYPE_CHECKING:
     from dicomnode.casebook.house import House
@@ -46,16 +47,30 @@ def assuming(units: Sequence[str]) -> Callable[[Path, str], bool]:
 
 
 def faults_are_told(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An error of ours ends with its sentence and exit code 2 instead of a traceback."""
+    """An error of ours, or of a file, ends with its sentence and exit code 2 instead of a traceback."""
 
     @functools.wraps(command)
     def told(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
         except DicomnodeError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(printable_lines(str(error))) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.UsageError(f"{where}{error.strerror or error}") from error
 
     return told
+
+
+def printable_lines(text: str) -> str:
+    """Several lines of ours, each as ``say`` would print it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """One line for a person, whatever is in it: no text from outside turns it around, ends it or commands
+    the terminal."""
+    click.echo(printable(line), err=err)
 
 
 def house_of(config_path: Path) -> House:
