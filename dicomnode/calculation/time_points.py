@@ -66,17 +66,6 @@ def _paths(series: SeriesFiles, files: Files) -> list[Path]:
     return [files.path(digest) for digest in series.instances.values()]
 
 
-def _frame_of_structures(paths: list[Path], point: TimePointJob, config: Config, zone: ZoneInfo) -> str:
-    """The emission's frame of reference; that of its CT where the site takes both as aligned and a structure
-    set lies there."""
-    from dicomnode.dicom.header.headers import read_header
-
-    if point.ct is None or point.ct_frame == point.emission_frame or not config.cycle.same_study_ct:
-        return point.emission_frame
-    frames = {read_header(path, zone).frame_of_reference_uid for path in paths}
-    return point.ct_frame if point.ct_frame in frames else point.emission_frame
-
-
 def _read(
     point: TimePointJob, job: Job, config: Config, files: Files, nuclide: Nuclide, steps: Steps
 ) -> tuple[TimePoint, MadeSpect | None]:
@@ -120,8 +109,11 @@ def _read(
         from dicomnode.dicom.regions.structures import read_structures
 
         paths = [path for series in point.structures for path in _paths(series, files)]
-        frame = _frame_of_structures(paths, point, config, zone)
-        regions, about_regions = read_structures(paths, volume.grid, frame)
+        # Where the site takes SPECT and CT as aligned, what is drawn on the CT lies on the SPECT as it is.
+        aligned = point.ct_frame if config.cycle.same_study_ct else ""
+        regions, about_regions = read_structures(
+            paths, volume.grid, point.emission_frame, aligned_frame=aligned
+        )
         found(f for f in about_regions if f.subject not in job.regions_left_out)
         regions = regions.without(job.regions_left_out)
     time_point = TimePoint(
