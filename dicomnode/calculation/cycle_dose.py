@@ -15,6 +15,7 @@ from dicomnode.archive.store import Store
 from dicomnode.calculation.job import Job, Outcome
 from dicomnode.calculation.products import Answer, write_objects
 from dicomnode.calculation.record import Steps
+from dicomnode.calculation.recovery import recover_cycle
 from dicomnode.calculation.time_points import read_time_points
 from dicomnode.check import rules
 from dicomnode.config import Config
@@ -45,6 +46,7 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     from dicomnode.physics.nuclides import nuclide as known_nuclide
     from dicomnode.registration import register
     from dicomnode.results.organs import alpha_record, organ_doses
+    from dicomnode.results.recovered import with_recovery
     from dicomnode.tia import integrate
 
     administration: Administration = job.administration.noun()
@@ -88,6 +90,17 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     steps.found(rules.tia_below_administered(fit, administration, nuclide))
     steps.found(rules.tail_is_measured(fit, config.check))
 
+    recovered = None
+    if job.recovery and registered.regions is not None and config.recovery.use != "off":
+        progress(0.5, "correcting for partial volume")
+        with steps.step("recovery", **config.recovery.model_dump(mode="json")) as step:
+            recovered = recover_cycle(
+                cycle, registered, registered.regions, body.body, nuclide, config.tia, config.recovery
+            )
+            step.outputs({p.label: p.activity.bq_per_ml for p in recovered.points})
+            step.measured(recovered.record())
+        steps.found(recovered.findings)
+
     progress(0.55, "computing the dose")
     engine = build(config.dose.engine, config.dose.options)
     emitting = stated(nuclide, config.dose.progeny)
@@ -96,6 +109,12 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
         step.outputs({"dose": dose.gy, "sigma": dose.sigma_gy})
         organs = organ_doses(dose, body.density, regions, fit, config.results)
         step.measured({"emissions": {"nuclide": emitting.name, "source": emitting.source}})
+        if recovered is not None:
+            corrected = engine.dose(recovered.fit.tia, body, emitting, seed=config.dose.seed)
+            step.outputs({"recovered-dose": corrected.gy})
+            from_map = organ_doses(corrected, body.density, regions, recovered.fit, config.results)
+            found = {r.region: r for r in recovered.regions}
+            organs = with_recovery(organs, from_map, recovered.fit, regions, body.density, found)
         if dose.alpha_gy is not None:
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))

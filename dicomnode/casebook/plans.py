@@ -128,6 +128,7 @@ def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
         time_points=points,
         administration=AdministrationJob.of(administration),
         accepted=tuple((rule, subject) for rule, subject in json.loads(row.accepted)),
+        recovery=True,
     )
     return job.model_copy(update={"revision_id": revision_id(row.id, number, job.inputs_digest())})
 
