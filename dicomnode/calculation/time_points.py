@@ -37,6 +37,17 @@ def _files(series: SeriesFiles, store: Store) -> list[Path]:
     return [store.path(digest) for digest in series.instances.values()]
 
 
+def _frame_of_structures(paths: list[Path], point: TimePointJob, config: Config, zone: ZoneInfo) -> str:
+    """The emission's frame of reference; that of its CT where the site takes both as aligned and a structure
+    set lies there."""
+    from dicomnode.dicom.header.headers import read_header
+
+    if point.ct is None or point.ct_frame == point.emission_frame or not config.cycle.same_study_ct:
+        return point.emission_frame
+    frames = {read_header(path, zone).frame_of_reference_uid for path in paths}
+    return point.ct_frame if point.ct_frame in frames else point.emission_frame
+
+
 def _read(
     point: TimePointJob, job: Job, config: Config, store: Store, nuclide: Nuclide, steps: Steps
 ) -> tuple[TimePoint, MadeSpect | None]:
@@ -80,8 +91,10 @@ def _read(
         from dicomnode.dicom.regions.structures import read_structures
 
         paths = [path for series in point.structures for path in _files(series, store)]
-        regions, about_regions = read_structures(paths, volume.grid, point.emission_frame)
-        found(about_regions)
+        frame = _frame_of_structures(paths, point, config, zone)
+        regions, about_regions = read_structures(paths, volume.grid, frame)
+        found(f for f in about_regions if f.subject not in job.regions_left_out)
+        regions = regions.without(job.regions_left_out)
     time_point = TimePoint(
         label=point.label,
         acquired_at=calibrated.at,

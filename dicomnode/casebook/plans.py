@@ -10,8 +10,8 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicomnode.calculation.job import AdministrationJob, Job, SeriesFiles, TimePointJob
-from dicomnode.casebook import administrations
+from dicomnode.calculation.job import AdministrationJob, Job, LeftOutJob, SeriesFiles, TimePointJob
+from dicomnode.casebook import administrations, left_out
 from dicomnode.casebook.identity import revision_id
 from dicomnode.casebook.intake import summaries
 from dicomnode.check import rules
@@ -41,13 +41,25 @@ def gathered(
     return (
         series,
         known,
-        gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
+        gather(
+            series,
+            known.administrations,
+            config.cycle,
+            reconstruct=config.recon.reconstruct,
+            left_out=left_out.of_patient(session, patient_id),
+        ),
     )
 
 
 def doubts_of(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
-    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan), *_agreement(plan)]
+    found = [
+        *plan.findings,
+        *_of_rows(session, plan, config),
+        *_told_of(known, plan),
+        *_agreement(plan),
+        *plan.notes,
+    ]
     return tuple(dict.fromkeys(_with_time_points(plan, found)))
 
 
@@ -116,8 +128,9 @@ def look_at(session: Session, row: CycleRow, config: Config) -> Look | None:
     return None
 
 
-def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
+def job_of(session: Session, row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
     """The job that would compute this plan now."""
+    out = left_out.of_cycle(session, row.id)
     administration = plan.administration or NOT_YET_KNOWN
     points = tuple(_point_job(i, p) for i, p in enumerate(plan.time_points, start=1))
     job = Job(
@@ -129,6 +142,7 @@ def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
         administration=AdministrationJob.of(administration),
         accepted=tuple((rule, subject) for rule, subject in json.loads(row.accepted)),
         recovery=True,
+        left_out=tuple(LeftOutJob(kind=x.kind, subject=x.subject, by=x.by, because=x.because) for x in out),
     )
     return job.model_copy(update={"revision_id": revision_id(row.id, number, job.inputs_digest())})
 

@@ -19,6 +19,7 @@ VERBS = {
     "gate": "dicomnode.cli.gate:gate",
     "hold": "dicomnode.cli.persons:hold",
     "kernels": "dicomnode.cli.kernels:kernels",
+    "leave-out": "dicomnode.cli.persons:leave_out",
     "materials": "dicomnode.cli.materials:materials",
     "nuclides": "dicomnode.cli.nuclides:nuclides",
     "quarantine": "dicomnode.cli.quarantine:quarantine",

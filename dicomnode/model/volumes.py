@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -141,6 +141,11 @@ class LabelMap:
     def masks(self) -> Mapping[str, npt.NDArray[np.bool_]]:
         """Voxels that each region fills at least half: for outlines and pictures, never for sums."""
         return {name: share >= HALF - ROUNDING for name, share in self.shares.items()}
+
+    def without(self, names: Collection[str]) -> LabelMap:
+        """The other regions."""
+        kept = {name: share for name, share in self.shares.items() if name not in names}
+        return LabelMap(self.grid, kept, {n: v for n, v in self.volume_ml.items() if n in kept})
 
     def voxel_volume_ml(self, name: str) -> float:
         """Volume of a region on this grid, mL."""

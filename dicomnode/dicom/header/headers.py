@@ -27,7 +27,7 @@ FACTS = (
     "PatientPosition", "DecayCorrection", "DecayFactor", "CorrectedImage", "AttenuationCorrectionMethod",
     "ScatterCorrectionMethod", "ReconstructionMethod", "ConvolutionKernel", "ActualFrameDuration",
     "PatientWeight", "PatientSize", "KVP", "PatientName", "PatientBirthDate", "PatientSex",
-    "IssuerOfPatientID",
+    "IssuerOfPatientID", "ContrastBolusAgent", "SliceThickness",
 )  # fmt: skip
 
 LONGEST_CODE = 16
@@ -215,11 +215,11 @@ def referenced_series(obj: Attributes) -> tuple[str, ...]:
 
 
 def _nm_facts(obj: Attributes) -> dict[str, str]:
-    """Collimator and energy windows, wherever the object keeps them (NM: in its sequences)."""
+    """Collimator, place and energy windows, wherever the object keeps them (NM: in its sequences)."""
     detector = obj.first("DetectorInformationSequence")
     facts = {
         key: text
-        for key in ("CollimatorGridName", "CollimatorType")
+        for key in ("CollimatorGridName", "CollimatorType", "ImagePositionPatient", "ImageOrientationPatient")
         if (text := detector.text(key) or obj.text(key))
     }
     windows = obj.items("EnergyWindowInformationSequence")
