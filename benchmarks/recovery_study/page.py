@@ -27,8 +27,8 @@ def write() -> None:
         f"{len(patients)} simulated patients with up to seven lesions of 0.5 to 50 mL each (contrasts 3 to "
         "20 over the liver, a third with a cold core, in and beside organs), images of 7, 12 and 16 mm, one "
         f"scan at 72 h with the noise of 1800 s; and the patients of seeds {', '.join(map(str, REPEATED))} "
-        "with a fixed set of lesions. Errors drawn: width 5 %, contour 1.0 mm common and 0.7 mm ragged, place "
-        "1.5 mm an axis.",
+        "with a fixed set of lesions. Errors drawn: width 5 %, contour 1.0 mm common and 0.7 mm ragged, "
+        "place 1.5 mm an axis.",
         "",
         *errors(rows),
         *coverage(rows),

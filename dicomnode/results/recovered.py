@@ -9,13 +9,15 @@ from math import hypot, log
 import numpy as np
 import numpy.typing as npt
 
-from dicomnode.model import DensityMap, LabelMap, OrganDose, RegionRecovery, TiaFit
+from dicomnode.model import DensityMap, EnergyPerDecay, LabelMap, OrganDose, RegionRecovery, TiaFit
 from dicomnode.model.recovery import uncorrected_interval
 
 Float32 = npt.NDArray[np.float32]
 
 K = 2.0
 """Coverage factor of stated intervals."""
+GY_PER_MEV = 1.602176634e-13 * 1e6 * 1e3
+"""Of 1 MBq s/g whose decays leave 1 MeV each, Gy."""
 INSIDE = 0.95
 """A voxel so full of a region has the region's own density."""
 
@@ -27,6 +29,7 @@ def with_recovery(
     regions: LabelMap,
     density: DensityMap,
     found: Mapping[str, RegionRecovery],
+    energy: EnergyPerDecay,
 ) -> tuple[OrganDose, ...]:
     """The doses of ``organs`` with recovery, corrected dose and interval.
 
@@ -35,6 +38,7 @@ def with_recovery(
     recovered : doses of the same regions from the corrected map
     fit : time-integrated activities of the corrected regions
     found : region -> its recovery; regions without one stay as they are
+    energy : of a decay and its progeny; that of particles stays where it is emitted
     """
     curves = {curve.region: curve.tia_mbq_s for curve in fit.regions}
     from_map = {organ.region: organ for organ in recovered}
@@ -47,17 +51,20 @@ def with_recovery(
             out.append(_withheld(organ, region))
         else:
             mass_g = region.volume_ml * _density(regions.shares[organ.region], density, organ)
-            mean = _corrected(from_map[organ.region], curves[organ.region], mass_g)
+            mean = _corrected(from_map[organ.region], curves[organ.region], mass_g, energy)
             out.append(_corrected_beside(organ, from_map[organ.region], region, mean))
     return tuple(out)
 
 
-def _corrected(of_map: OrganDose, tia_mbq_s: float, mass_g: float) -> float:
-    """D = D_map (A / m) / (A_map / m_map): a mean over voxels is not the organ's, whose edge voxels are only
-    half full; photons of other regions stay in D_map."""
-    if not of_map.tia_mbq_s > 0:
-        return of_map.mean_gy
-    return of_map.mean_gy * (tia_mbq_s / mass_g) / (of_map.tia_mbq_s / of_map.mass_g)
+def _corrected(of_map: OrganDose, tia_mbq_s: float, mass_g: float, energy: EnergyPerDecay) -> float:
+    """D = D_map + E ((A / m) - (A_map / m_map)), E the energy of particles per decay.
+
+    A mean over voxels is not the organ's, whose edge voxels are only half full. What lacks is the region's
+    own activity, so only what particles leave where they are emitted grows with it; photons stay.
+    """
+    particles_mev = energy.electron_mev + energy.positron_mev + energy.alpha_mev
+    lacking = tia_mbq_s / mass_g - of_map.tia_mbq_s / of_map.mass_g  # MBq s/g
+    return of_map.mean_gy + lacking * particles_mev * GY_PER_MEV
 
 
 def _density(share: Float32, density: DensityMap, organ: OrganDose) -> float:

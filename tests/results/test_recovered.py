@@ -7,7 +7,17 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from dicomnode.model import DensityMap, Grid, LabelMap, OrganDose, RegionRecovery, RegionTia, TiaFit, TiaMap
+from dicomnode.model import (
+    DensityMap,
+    EnergyPerDecay,
+    Grid,
+    LabelMap,
+    OrganDose,
+    RegionRecovery,
+    RegionTia,
+    TiaFit,
+    TiaMap,
+)
 from dicomnode.model.recovery import corrected_interval, uncorrected_interval
 from dicomnode.results.recovered import with_recovery
 
@@ -35,17 +45,19 @@ def both(found: RegionRecovery) -> OrganDose:
         LabelMap(GRID, {"node": share}),
         DensityMap(GRID, np.ones(GRID.shape_zyx)),
         {"node": found},
+        EnergyPerDecay(electron_mev=0.1473, photon_mev=0.035),
     )
     return one
 
 
 def test_the_corrected_dose_takes_the_regions_activity_over_its_mass() -> None:
-    """D = 3.6 Gy x (800/8) / (720/8) = 4 Gy; u stays 25 %; 2 Gy reaches from 2 e^-0.5 to 4 e^0.5."""
+    """800/8 - 720/8 MBq s/g lack, of 0.1473 MeV each: D = 3.6 + 10 x 0.1473 x 1.602e-4 = 3.600236 Gy; u stays
+    25 %; 2 Gy reaches from 2 e^-0.5 to that times e^0.5."""
     one = both(recovery())
     assert one.mean_gy == 2.0
-    assert one.recovered_gy == pytest.approx(4.0)
-    assert one.recovered_sigma_gy == pytest.approx(1.0)
-    assert (one.low_gy, one.high_gy) == pytest.approx((2 * exp(-0.5), 4 * exp(0.5)))
+    assert one.recovered_gy == pytest.approx(3.600236, rel=1e-7)
+    assert one.recovered_sigma_gy == pytest.approx(one.recovered_gy / 4)
+    assert (one.low_gy, one.high_gy) == pytest.approx((2 * exp(-0.5), 3.600236 * exp(0.5)))
     assert (one.recovery, one.recovery_limit) == (pytest.approx(0.5), "contour")
 
 

@@ -21,7 +21,7 @@ def upgrade() -> None:
     """Add the columns."""
     for name in NUMBERS:
         op.add_column("organ_doses", sa.Column(name, sa.Float(53), nullable=True))
-    op.add_column("organ_doses", sa.Column("recovery_limit", sa.String(), nullable=True))
+    op.add_column("organ_doses", sa.Column("recovery_limit", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
