@@ -188,6 +188,12 @@ def _write(
                 bed_gy=organ.bed_gy,
                 eqd2_gy=organ.eqd2_gy,
                 alpha_gy=organ.alpha_gy,
+                low_gy=organ.low_gy,
+                high_gy=organ.high_gy,
+                recovery=organ.recovery,
+                recovered_gy=organ.recovered_gy,
+                recovered_sigma_gy=organ.recovered_sigma_gy,
+                recovery_limit=organ.recovery_limit or None,
             )
         )
     for product in outcome.products:

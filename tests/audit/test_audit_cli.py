@@ -109,8 +109,8 @@ def test_an_upgrade_makes_the_archive_and_current_tells_it(tmp_path: Path) -> No
     assert (empty.exit_code, "dicomnode db upgrade" in empty.output) == (1, True)
     outdated = run("query", archive=archive)
     assert (outdated.exit_code, "run: dicomnode db upgrade" in outdated.output) == (2, True)
-    assert run("upgrade", archive=archive).output == "(empty) -> 0004\n"
-    assert run("current", archive=archive).output == "0004\n"
+    assert run("upgrade", archive=archive).output == "(empty) -> 0006\n"
+    assert run("current", archive=archive).output == "0006\n"
     archive.close()
 
 
