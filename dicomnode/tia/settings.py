@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
+from dicomnode.tia.methods import checked_name
 
-Method = Literal[
-    "trapezoid",
-    "voxel-mono-exponential",
-    "mono-exponential",
-    "bi-exponential",
-    "tri-exponential",
-    "model-average",
-    "hybrid",
-    "stp-physical",
-    "stp-population",
-    "stp-haenscheid",
-    "stp-madsen",
-]
 Shape = Literal["mono-exponential", "bi-exponential", "tri-exponential", "model-average"]
 
 
@@ -88,7 +77,10 @@ class UncertaintySettings(Settings):
 class TiaSettings(Settings):
     """The settings of this room."""
 
-    method: Method = Field("trapezoid", description="how activity is integrated over time; see docs/tia.md")
+    method: str = Field(
+        "trapezoid",
+        description="how activity is integrated over time (`dicomnode methods` lists them); see docs/tia.md",
+    )
     start: Literal["zero", "physical-back-decay", "fit"] = Field(
         "zero",
         description="activity at administration for the trapezoid: zero (the published convention), "
@@ -130,6 +122,14 @@ class TiaSettings(Settings):
         default_factory=lambda: UncertaintySettings.model_validate({}),
         description="inputs to the uncertainty budget",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        try:
+            return checked_name(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option
-from dicomnode.cli.persons import because_option, by_option, person_named
+from dicomnode.cli.node.persons import because_option, by_option, person_named
+from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option, say
 
 
 @click.group()
@@ -31,8 +31,8 @@ def list_(config_path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(q) for q in found], default=str, indent=2))
     for q in () if as_json else found:
-        click.echo(f"{q.received_at:%Y-%m-%d %H:%M} UTC  {q.sender:<16}  {q.sop_instance_uid}")
-        click.echo(f"    {q.reason}")
+        say(f"{q.received_at:%Y-%m-%d %H:%M} UTC  {q.sender:<16}  {q.sop_instance_uid}")
+        say(f"    {q.reason}")
     raise SystemExit(1 if found else 0)
 
 
@@ -55,7 +55,7 @@ def read_again(uids: tuple[str, ...], everything: bool, config_path: Path, by: s
     """Read them once more: the fault was here (a disk, a limit, an older version)."""
     from dicomnode.casebook.quarantine import read_again as decide
 
-    click.echo(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
+    say(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
 
 
 @quarantine.command()
@@ -64,4 +64,4 @@ def dismiss(uids: tuple[str, ...], everything: bool, config_path: Path, by: str,
     """They need no more attention: the sender knows, or they are of no use. They stay on record."""
     from dicomnode.casebook.quarantine import dismiss as decide
 
-    click.echo(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
+    say(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
