@@ -57,9 +57,9 @@ def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job
     latest = current_revision(session, row.id)
     if latest is not None and is_unfinished(latest, row.inputs_digest):
         revision = latest
-        job = job_of(row, plan, revision.number, revision.created_at)
+        job = job_of(session, row, plan, revision.number, revision.created_at)
     else:
-        job = job_of(row, plan, latest.number + 1 if latest else 1, now)
+        job = job_of(session, row, plan, latest.number + 1 if latest else 1, now)
         revision = Revision(
             id=job.revision_id,
             cycle_id=row.id,

@@ -33,6 +33,16 @@ class CalibrationRecord(Settings):
     )
 
 
+class CameraSeries(Settings):
+    """Which series of one camera to use, where it sends several. Every text that is given must match."""
+
+    manufacturer: str = Field("", description="Manufacturer (0008,0070) contains this text, any case")
+    model: str = Field("", description="ManufacturerModelName (0008,1090) contains this text, any case")
+    station: str = Field("", description="StationName (0008,1010) equals this text")
+    emission_description: str = Field("", description="as in [cycle], for this camera")
+    ct_description: str = Field("", description="as in [cycle], for this camera")
+
+
 class CycleSettings(Settings):
     """Grouping of series into time points and cycles."""
 
@@ -69,6 +79,14 @@ class CycleSettings(Settings):
         "",
         description="regular expression; where one time point has several emission series, take the one "
         "whose description matches",
+    )
+    ct_description: str = Field(
+        "",
+        description="regular expression; where one visit has several CTs, take the one whose description "
+        "matches",
+    )
+    camera: tuple[CameraSeries, ...] = Field(
+        (), description="descriptions by camera; they come before those of [cycle]"
     )
     without_ct: Literal["hold", "soft-tissue"] = Field(
         "hold", description="what to do without a CT: hold, or take the body as soft tissue of 1.04 g/cm3"

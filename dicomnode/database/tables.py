@@ -176,6 +176,23 @@ class TimePointRow(Base):
     structure_series_uids: Mapped[str] = mapped_column(default="[]")
 
 
+class LeftOutRow(Base):
+    """A series, a time point or a region that a person leaves out of a cycle; undone rows stay."""
+
+    __tablename__ = "left_out"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    cycle_id: Mapped[str] = mapped_column(ForeignKey("cycles.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    """series, time-point or region."""
+    subject: Mapped[str]
+    """Series UID (of a time point that of its emission series), or the name of a region."""
+    decided_by: Mapped[str]
+    because: Mapped[str]
+    decided_at: Mapped[datetime]
+    undone_at: Mapped[datetime | None]
+
+
 class Revision(Base):
     """One computed answer for a cycle; a later one supersedes it."""
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.calculation.job import Job
-from dicomnode.casebook import administrations, contradictions, intake, revisions, troubles
+from dicomnode.casebook import administrations, contradictions, intake, left_out, revisions, troubles
 from dicomnode.casebook.house import House
 from dicomnode.casebook.lifecycle import Happening, State
 from dicomnode.casebook.review import review
@@ -78,6 +78,7 @@ class Rounds:
         self.look_again: dict[str, datetime] = {}
         self.told = administrations.Told()
         self.skipped: frozenset[str] = frozenset()
+        self.left_out = left_out.Seen()
         self.last_conflict = -1
         self.housekeeping = Housekeeping(house)
 
@@ -263,9 +264,10 @@ class Rounds:
     def _review(self, now: datetime) -> None:
         with self.house.database.read() as session:
             told = administrations.changed_since(session, self.told)
-            for patient in told.patients:
+            out = left_out.changed_since(session, self.left_out)
+            for patient in (*told.patients, *out.patients):
                 self.look_again[patient] = now
-            self.told = told
+            self.told, self.left_out = told, out
             known_until = intake.oldest_unparsed(session) or now
         for patient in [p for p, at in self.look_again.items() if at <= now]:
             del self.look_again[patient]

@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from dicomnode.audit import checkpoints, trail
 from dicomnode.audit.queries import Filter, entries
-from dicomnode.cli.audit import audit
-from dicomnode.cli.db import db
+from dicomnode.cli.node.audit import audit
+from dicomnode.cli.node.db import db
 from dicomnode.database.database import Database
 
 
@@ -81,7 +81,7 @@ def test_verify_says_yes_and_is_recorded(filled: Database, tmp_path: Path) -> No
 
 
 def test_verify_names_the_first_broken_row_and_exits_1(filled: Database) -> None:
-    guards = trail._GUARDS["sqlite"][0]
+    guards = trail._GUARDS["sqlite"]
     drop = [f"DROP TRIGGER {name}" for name in sorted(guards)]
     with filled.write() as session:
         for statement in drop if filled.dialect == "sqlite" else ["ALTER TABLE events DISABLE TRIGGER USER"]:
@@ -109,8 +109,8 @@ def test_an_upgrade_makes_the_archive_and_current_tells_it(tmp_path: Path) -> No
     assert (empty.exit_code, "dicomnode db upgrade" in empty.output) == (1, True)
     outdated = run("query", archive=archive)
     assert (outdated.exit_code, "run: dicomnode db upgrade" in outdated.output) == (2, True)
-    assert run("upgrade", archive=archive).output == "(empty) -> 0004\n"
-    assert run("current", archive=archive).output == "0004\n"
+    assert run("upgrade", archive=archive).output == "(empty) -> 0005\n"
+    assert run("current", archive=archive).output == "0005\n"
     archive.close()
 
 
@@ -120,7 +120,7 @@ def test_a_wrong_path_makes_no_new_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["dicomnode.cli.audit", "dicomnode.cli.db"])
+@pytest.mark.parametrize("module", ["dicomnode.cli.node.audit", "dicomnode.cli.node.db"])
 def test_the_commands_load_no_database_until_they_run(module: str) -> None:
     code = (
         f"import sys, {module}; print([m for m in ('sqlalchemy', 'alembic', 'pydicom') if m in sys.modules])"

@@ -255,12 +255,8 @@ def test_a_trigger_whose_body_was_emptied_is_named(database: Database) -> None:
             )
             changed = "events_no_update (changed)"
         else:
-            body = "BEGIN RETURN NEW; END"
-            session.execute(
-                text(
-                    f"CREATE OR REPLACE FUNCTION events_chain() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"
-                )
-            )
+            head = "CREATE OR REPLACE FUNCTION events_chain() RETURNS trigger LANGUAGE plpgsql"
+            session.execute(text(f"{head} AS $$ BEGIN RETURN NEW; END $$"))
             changed = "events_chain (changed)"
     with database.read() as session:
         found = trail.verify(session)
