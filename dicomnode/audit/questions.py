@@ -238,6 +238,6 @@ def _answer(session: Session, query: Query, given: Mapping[str, str]) -> Answer:
     return Answer(tuple(found.keys()), tuple(tuple(row) for row in found))
 
 
-def harmless(cells: Sequence[object]) -> list[str]:
-    """Cells of a CSV line that no spreadsheet runs: names and comments come from the wire."""
-    return ["" if cell is None else spreadsheet_cell(str(cell)) for cell in cells]
+def cells(row: Sequence[object]) -> list[str]:
+    """A row for a CSV file that no spreadsheet runs: names and comments come from the wire."""
+    return [spreadsheet_cell("" if value is None else str(value)) for value in row]

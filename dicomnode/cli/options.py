@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,26 @@ config_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration file (or DICOMNODE_CONFIG).",
 )
+assume_option = click.option(
+    "--assume-unit",
+    "assumed",
+    multiple=True,
+    metavar="UNIT",
+    help="Unit of files that state none (Bq/mL, MBq s/mL, g/cm3, HU, Gy); repeatable, and said of each file.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def assuming(units: Sequence[str]) -> Callable[[Path, str], bool]:
+    """For readers of files: whether --assume-unit named the unit that is needed; says so of each file."""
+
+    def assume(path: Path, unit: str) -> bool:
+        if unit.casefold() not in {u.casefold() for u in units}:
+            return False
+        click.echo(f"{path} states no unit; it is read in {unit}, as --assume-unit says", err=True)
+        return True
+
+    return assume
 
 
 def faults_are_told(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -137,7 +137,7 @@ def question(
 
 
 def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
-    from dicomnode.audit.questions import harmless
+    from dicomnode.audit.questions import cells
 
     if as_json:
         for row in answer.rows:
@@ -145,7 +145,7 @@ def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
         return
     if as_csv:
         writer = csv.writer(sys.stdout)
-        writer.writerows(harmless(row) for row in (answer.headings(), *answer.rows))
+        writer.writerows(cells(row) for row in (answer.headings(), *answer.rows))
         return
     for line in (answer.headings(), *answer.rows):
         click.echo("  ".join("" if cell is None else str(cell) for cell in line))
@@ -277,14 +277,14 @@ def _print(found: Iterable[Entry], as_json: bool, as_csv: bool) -> None:
             click.echo(json.dumps(asdict(entry), sort_keys=True))
     elif as_csv:
         from dicomnode.audit.queries import Entry
-        from dicomnode.audit.questions import harmless
+        from dicomnode.audit.questions import cells
 
         names = [field.name for field in fields(Entry)]
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
         for entry in found:
             row = asdict(entry) | {"body": json.dumps(entry.body, sort_keys=True)}
-            writer.writerow(harmless([row[name] for name in names]))
+            writer.writerow(cells([row[name] for name in names]))
     else:
         for entry in found:
             say(_line(entry))

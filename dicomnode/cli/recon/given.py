@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from dicomnode.cli.options import assume_option, assuming
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def of_a_scan(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--angles", type=click.Choice(["patient", "gantry"]), default="patient",
                      show_default=True, help="Whom Start Angle refers to."),
         click.option("--zone", default="UTC", show_default=True, help="Time zone of times without offset."),
+        assume_option,
         click.option("--accept", multiple=True, metavar="RULE",
                      help="A finding that holds, though a person has looked and it is well; repeatable."),
     ]):  # fmt: skip
@@ -56,7 +58,7 @@ def read_scan(given: Mapping[str, Any]) -> ExaminedScan:
 
     zone = ZoneInfo(given["zone"])
     acquisition, outline = _limits(given["settings"])
-    ct = None if given["ct"] is None else _ct(given["ct"], given["kvp"], zone)
+    ct = None if given["ct"] is None else _ct(given, zone)
     scan = examined_scan(
         given["projections"], ct, zone, angles=given["angles"], nuclide=given["nuclide"],
         acquisition=acquisition, outline=outline,
@@ -132,13 +134,14 @@ def _limits(settings: Path | None) -> tuple[AcquisitionLimits, OutlineLimits]:
     )
 
 
-def _ct(path: Path, kvp: float | None, zone: ZoneInfo) -> CtOfSpect:
+def _ct(given: Mapping[str, Any], zone: ZoneInfo) -> CtOfSpect:
     """A CT from a folder with one series, whose first slice says what it is, or from a file, which cannot."""
     from dicomnode.calculation.reconstruction import ct_of_spect
+    from dicomnode.files.dicom_folder import hu_of_folder, one_series
     from dicomnode.files.volumes import read_hu
     from dicomnode.recon.examination.examine import CtOfSpect
 
+    path, kvp = given["ct"], given["kvp"]
     if not path.is_dir():
-        return CtOfSpect(read_hu(path), None, None, kvp)
-    first = next(p for p in sorted(path.iterdir()) if p.is_file())
-    return ct_of_spect(first, read_hu(path), None, zone, kvp)
+        return CtOfSpect(read_hu(path, assuming(given["assumed"])), None, None, kvp)
+    return ct_of_spect(one_series(path)[0], hu_of_folder(path), None, zone, kvp)
