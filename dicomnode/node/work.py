@@ -229,6 +229,7 @@ class Rounds:
             with self.house.database.write() as session:
                 patient = intake.keep(session, found, self.house.config.node.name)
             self.grown.discard(uid)
+            log.info("series %s has %d objects", uid, found.objects)
             if patient:
                 self.look_again[patient] = now
 
