@@ -183,6 +183,17 @@ def cycle_released(person: Person | str, about: About, *, because: str) -> Event
     )
 
 
+def left_out(
+    person: Person | str, about: About, *, kind: str, subject: str, because: str, undone: bool
+) -> Event:
+    """A person left a series, a time point or a region out of a cycle, or took it in again (``undone``)."""
+    name, meaning = ("taken-in", "Taken in again") if undone else ("left-out", "Left out of a cycle")
+    return _cycle(
+        name, meaning, by_person(person), about, sentence=f"{kind} {subject}: {because}",
+        detail={"kind": kind, "subject": subject, "because": because},
+    )  # fmt: skip
+
+
 def cycle_held(person: Person | str, about: About, *, because: str) -> Event:
     """A person stopped a cycle."""
     detail = {"because": because}

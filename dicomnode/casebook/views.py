@@ -20,6 +20,7 @@ from dicomnode.database.tables import (
     Delivery,
     FindingRow,
     Instance,
+    LeftOutRow,
     OrganDoseRow,
     Result,
     Revision,
@@ -67,6 +68,9 @@ def cycle_facts(house: House, cycle_id: str) -> dict[str, Any]:
             "patient": _patient(session, row.patient_id),
             "administration": _columns(administration),
             "told": _told(session, row.patient_id),
+            "left_out": _rows(
+                session, LeftOutRow, (LeftOutRow.cycle_id == row.id) & LeftOutRow.undone_at.is_(None)
+            ),
             "time_points": _rows(session, TimePointRow, TimePointRow.cycle_id == row.id),
             "revision": _columns(revision),
             "findings": _rows(

@@ -96,7 +96,7 @@ def as_csv(asked: Asked) -> Response:
     text = StringIO()
     writer = csv.writer(text)
     for answer in found:
-        writer.writerows(questions.harmless(row) for row in (answer.headings(), *answer.rows))
+        writer.writerows(questions.cells(row) for row in (answer.headings(), *answer.rows))
     name = f'attachment; filename="question-{chosen.number}.csv"'
     return Response(text.getvalue(), media_type="text/csv", headers={"content-disposition": name})
 
