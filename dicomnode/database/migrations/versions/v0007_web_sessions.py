@@ -1,7 +1,7 @@
 """Sessions of the review page, and what was looked at in each.
 
 Revision ID: 0007
-Revises: 0003
+Revises: 0005
 """
 
 from __future__ import annotations
