@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,8 @@ from dicomnode.calculation.spect import (
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.calibration import calibrate
-from dicomnode.model import Cycle, Nuclide, TimePoint
+from dicomnode.model import Cycle, Finding, Nuclide, TimePoint
+from dicomnode.model.statements import at_time_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,11 @@ def _read(
 ) -> tuple[TimePoint, MadeSpect | None]:
     from dicomnode.dicom.volumes import read_ct, read_emission
 
-    zone, found, made = ZoneInfo(config.node.zone), steps.found, None
+    zone, made = ZoneInfo(config.node.zone), None
+
+    def found(findings: Iterable[Finding]) -> None:
+        steps.found(at_time_point(findings, point.label))
+
     paths = _paths(point.emission, files)
     found(rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.uid))
     ct = None

@@ -12,11 +12,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dicomnode.dicom.header.dataset import Attributes, open_object, quiet
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.radiopharmaceutical import PLAUSIBLE_MBQ, clock_of
 from dicomnode.dicom.header.times import Clock, instant_of
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Administration, Finding, Severity
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 ADMINISTRATION_EVENT = "113502"
 ACTIVITY = "113507"

@@ -16,11 +16,12 @@ from pydicom.sequence import Sequence
 from dicomnode.dicom.header.administration import read_administrations
 from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.dicom.header.headers import read_header
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.radiopharmaceutical import administered_mbq, read_nuclide
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Severity
 from dicomnode.model.series import Role
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 NM, PET = "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.128"
 Build = Callable[..., Dataset]
@@ -71,7 +72,8 @@ def test_a_code_that_contradicts_its_meaning_holds(sq: Build) -> None:
     code = sq(CodeValue="C-162A7", CodingSchemeDesignator="SRT", CodeMeaning="^177^Lutetium")
     nuclide, (finding,) = read_nuclide((Attributes(sq(RadionuclideCodeSequence=[code])),), "1.2")
     assert (nuclide, finding.severity) == ("", Severity.HOLD)
-    assert "Y-90, Lu-177" in finding.sentence
+    assert "Y-90 by the code value" in finding.sentence
+    assert "Lu-177 by its code meaning; neither is used" in finding.sentence
 
 
 @pytest.mark.parametrize(
