@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.calculation.job import AdministrationJob, Job, LeftOutJob, SeriesFiles, TimePointJob
-from dicomnode.casebook import administrations, left_out
+from dicomnode.casebook import administrations, corrections, left_out
 from dicomnode.casebook.identity import revision_id
 from dicomnode.casebook.intake import summaries
 from dicomnode.check import rules
@@ -63,13 +63,10 @@ def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Find
     removed = 0
     for start in range(0, len(uids), 500):
         these = Instance.sop_instance_uid.in_(uids[start : start + 500])
-        for uid in session.scalars(
-            select(Instance.sop_instance_uid).where(these, Instance.state == "CONFLICT")
-        ):
-            yield rules.conflicting_instance(uid)
         gone = select(func.count()).where(these, Instance.state == "INDEXED", Instance.purged_at.is_not(None))
         removed += session.scalar(gone) or 0
     yield from rules.files_are_here(removed)
+    yield from corrections.findings(session, plan, config.cycle.cycle_window_d)
 
 
 def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:

@@ -281,13 +281,17 @@ def withdraw_stopped(session: Session, now: datetime) -> None:
 
 
 def settle_deliveries(session: Session, config: Config, now: datetime) -> None:
-    """RELEASED -> DELIVERED where every object of the current revision has arrived everywhere."""
+    """RELEASED -> DELIVERED for every cycle of which all has arrived."""
     for row in session.scalars(select(CycleRow).where(CycleRow.state == State.RELEASED)):
-        revision = current_revision(session, row.id)
-        if revision is None:
-            continue
-        committing = {p.name for p in config.delivery.peers if p.storage_commitment}
-        nobody_wants_it = not config.delivery.peers
-        if nobody_wants_it or outbox.is_delivered(session, revision.id, committing):
-            revision.state = "DELIVERED"
-            change(session, row, Happening.ALL_DELIVERED, [], config.node.name, now)
+        settle(session, row, config, now)
+
+
+def settle(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """RELEASED -> DELIVERED where every object of the current revision has arrived everywhere."""
+    revision = current_revision(session, row.id)
+    if row.state != State.RELEASED or revision is None:
+        return
+    committing = {p.name for p in config.delivery.peers if p.storage_commitment}
+    if not config.delivery.peers or outbox.is_delivered(session, revision.id, committing):
+        revision.state = "DELIVERED"
+        change(session, row, Happening.ALL_DELIVERED, [], config.node.name, now)

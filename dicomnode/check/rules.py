@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
 from math import exp
+from typing import Protocol
 
 from dicomnode.check.limits import dose_range
 from dicomnode.check.settings import CheckSettings
@@ -24,14 +25,57 @@ def administration_is_known(administration: Administration | None) -> Iterator[F
         )
 
 
-def conflicting_instance(sop_instance_uid: str) -> Finding:
+class CameAgain(Protocol):
+    """Objects of one series that came again under their UIDs with other content."""
+
+    @property
+    def series_uid(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def modality(self) -> str: ...
+    @property
+    def objects(self) -> int: ...
+    @property
+    def newest_uid(self) -> str: ...
+    @property
+    def what(self) -> str: ...
+    @property
+    def is_of_the_patient(self) -> bool: ...
+
+
+def contradicting_objects(found: CameAgain) -> Finding:
     """PS3.5 9: a UID names one object for ever, so that one of the two is wrong."""
+    nature = (
+        "as a correction of the patient does: the first are used"
+        if found.is_of_the_patient
+        else "the first are used"
+    )
     return Finding(
         "conflicting-instance",
         Severity.HOLD,
-        "two different objects came under one SOP Instance UID; the first is used: find out which is "
-        "right, then release",
-        subject=sop_instance_uid,
+        f"{found.objects} objects of '{found.description}' ({found.modality}) came again under their SOP "
+        f"Instance UIDs and differ in {found.what}; {nature}. Find out which are right, then "
+        f"`dicomnode quarantine choose first {found.series_uid}`, or `choose second`, which puts the later "
+        f"ones in their place",
+        measured=float(found.objects),
+        limit=0.0,
+        subject=found.newest_uid,
+    )
+
+
+def correction_waits(found: CameAgain) -> Finding:
+    """The patient of the second object: what is his may be computed under another name."""
+    return Finding(
+        "correction-waits",
+        Severity.HOLD,
+        f"{found.objects} objects of '{found.description}' ({found.modality}) name this patient and are not "
+        f"used, since they came under the SOP Instance UIDs of another patient's and differ in {found.what}: "
+        f"where they are right, `dicomnode quarantine choose second {found.series_uid}` puts them in "
+        f"their place",
+        measured=float(found.objects),
+        limit=0.0,
+        subject=found.newest_uid,
     )
 
 

@@ -34,6 +34,10 @@ def status(config_path: Path, as_json: bool) -> None:
             click.echo(f"HELD {held.cycle_id} since {held.since:%Y-%m-%d %H:%M} UTC")
             for reason in held.reasons:
                 click.echo(f"     {reason}")
+        for trouble in now.troubles:
+            click.echo(f"TROUBLE {trouble}")
+        if now.contradicted:
+            click.echo(f"CAME TWICE {now.contradicted} objects under UIDs in use: dicomnode quarantine list")
         if now.quarantined:
             click.echo(f"QUARANTINED {now.quarantined} objects are not used: dicomnode quarantine list")
     raise SystemExit(1 if now.waits_for_a_person else 0)

@@ -87,11 +87,13 @@ class Instance(Base):
     received_at: Mapped[datetime] = mapped_column(index=True)
     state: Mapped[str] = mapped_column(String(12))
     """RECEIVED -> INDEXED | QUARANTINED (cannot be parsed or contradicts its command) -> DISMISSED
-    (a person has seen to it) | CONFLICT."""
+    (a person has seen to it) | CONFLICT -> NOT_CHOSEN (a person chose the other of the two)."""
     reason: Mapped[str] = mapped_column(default="")
     series_instance_uid: Mapped[str] = mapped_column(String(64), default="")
     header: Mapped[str] = mapped_column(default="{}")
     """InstanceHeader as JSON, filled when indexed."""
+    differences: Mapped[str | None]
+    """Of a CONFLICT: in what it differs from the object that came before, as JSON; NULL until compared."""
     purged_at: Mapped[datetime | None]
     """When retention removed the file; the row stays as the tombstone."""
 
@@ -340,7 +342,8 @@ class EventRow(Base):
     at: Mapped[str] = mapped_column(String(27), index=True)
     """UTC as fixed text, 2026-01-31T12:00:00.000000Z: the hash must not depend on a session's zone."""
     kind: Mapped[str] = mapped_column(String(48), index=True)
-    event_code: Mapped[str] = mapped_column(String(16))
+    event_code: Mapped[str] = mapped_column(String(32).with_variant(String(16), "sqlite"))
+    """SQLite never looks at the length, and its table was made with 16."""
     action: Mapped[str] = mapped_column(String(1))
     outcome: Mapped[int] = mapped_column(Integer)
     patient_id: Mapped[str] = mapped_column(index=True)
@@ -352,6 +355,19 @@ class EventRow(Base):
     body: Mapped[str]
     prev_hash: Mapped[str] = mapped_column(String(64), unique=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class TroubleRow(Base):
+    """Something that goes wrong now and that no other row shows: a person has to know of it. The row goes
+    when it goes well again."""
+
+    __tablename__ = "troubles"
+
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """What it is about: "role:work", "patient:...", "cycle:...", "peer:..."."""
+    sentence: Mapped[str]
+    since: Mapped[datetime]
+    times: Mapped[int] = mapped_column(default=1)
 
 
 class CheckpointRow(Base):

@@ -13,6 +13,7 @@ from dicomnode.dicom.header.radiopharmaceutical import Injected, acquired_at, cl
 from dicomnode.errors import Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import InstanceHeader, Role
+from dicomnode.model.text import shortened
 
 # Attributes that rules of other rooms need, kept as text by keyword.
 FACTS = (
@@ -26,6 +27,10 @@ FACTS = (
     "PatientWeight", "PatientSize", "KVP", "ContrastBolusAgent", "SliceThickness",
 )  # fmt: skip
 
+LONGEST_CODE = 16
+"""Characters of a code string (PS3.5 6.2, CS)."""
+_UID = re.compile(r"[0-9.]{1,64}")
+"""PS3.5 9.1; other makers' UIDs may carry leading zeros."""
 NOISE_LABEL = "ACTIVITY_NOISE"
 """ContentLabel of replicates of a SPECT that was reconstructed here (``parametric_map``)."""
 
@@ -44,9 +49,13 @@ def read_header(path: Path, zone: ZoneInfo) -> InstanceHeader:
     """What the instance at ``path`` says of itself; ``zone`` is the site's, for times without an offset.
 
     An object that parses is never an error: where it is of no use its role is ``Role.UNUSED`` and
-    ``unused_because`` says why. Raises Refused for what cannot be parsed as DICOM.
+    ``unused_because`` says why. Raises Refused for what cannot be parsed as DICOM, and for a Patient ID or
+    a UID that nothing could be kept apart by.
     """
     obj = open_object(path, pixels=False)
+    patient_id = obj.identity("PatientID")
+    for keyword in (*_IDENTITY, "FrameOfReferenceUID"):
+        _check_uid(obj, keyword)
     role, because = role_of(obj)
     clock = clock_of(obj, zone)
     acquired = acquired_at(obj, clock)
@@ -60,8 +69,8 @@ def read_header(path: Path, zone: ZoneInfo) -> InstanceHeader:
         series_instance_uid=obj.text("SeriesInstanceUID"),
         study_instance_uid=obj.text("StudyInstanceUID"),
         role=role,
-        modality=obj.text("Modality"),
-        patient_id=obj.text("PatientID"),
+        modality=shortened(obj.text("Modality"), LONGEST_CODE),
+        patient_id=patient_id,
         patient_name=obj.text("PatientName"),
         patient_birth_date=obj.text("PatientBirthDate"),
         patient_sex=obj.text("PatientSex"),
@@ -97,6 +106,15 @@ def role_of(obj: Attributes) -> tuple[Role, str]:
         syntax = obj.transfer_syntax or "unknown"
         return Role.UNUSED, f"it is in transfer syntax {syntax}; send it uncompressed, little endian"
     return role, because
+
+
+def _check_uid(obj: Attributes, keyword: str) -> None:
+    uid = obj.text(keyword)
+    if uid and not _UID.fullmatch(uid):
+        raise Refused(
+            f"{keyword} is no UID: at most 64 digits and dots (PS3.5 9.1)", attribute=keyword,
+            value=shortened(uid, 80), remedy="Have the sender write a UID and send the object again",
+        )  # fmt: skip
 
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
