@@ -81,12 +81,16 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     regions = with_default_regions(registered.regions, body.body, reference.activity)
 
     progress(0.45, "integrating activity over time")
-    with steps.step("tia", **config.tia.model_dump()) as step:
-        fit = integrate(registered, nuclide, config.tia)
+    agent = administration.nuclide, administration.radiopharmaceutical
+    of_agent, record = config.tia.of_agent(*agent), config.tia.agent(*agent)
+    with steps.step("tia", **of_agent.model_dump()) as step:
+        fit = integrate(registered, nuclide, of_agent)
         step.outputs({"tia": fit.tia.mbq_s_per_ml, "sigma": fit.sigma.mbq_s_per_ml})
     steps.found(fit.findings)
-    steps.found(rules.tia_below_administered(fit, administration, nuclide))
-    steps.found(rules.tail_is_measured(fit, config.check))
+    tolerance = config.check.image_total_tolerance
+    steps.found(rules.tia_below_administered(fit, administration, nuclide, tolerance))
+    if record is None or not record.permanent:  # of an implant the tail is physical decay, and known
+        steps.found(rules.tail_is_measured(fit, config.check))
 
     progress(0.55, "computing the dose")
     engine = build(config.dose.engine, config.dose.options)

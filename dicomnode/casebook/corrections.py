@@ -89,6 +89,12 @@ class Contradicted:
     acquired_at: datetime | None
 
     @property
+    def told(self) -> tuple[str, int, str, str, str]:
+        """What the rules say of it."""
+        named = f"{self.objects} objects of '{self.description}' ({self.modality})"
+        return named, self.objects, self.what, self.series_uid, self.newest_uid
+
+    @property
     def is_of_the_patient(self) -> bool:
         """Whether only attributes of the patient's identity differ: a correction, not another image."""
         return self.same_pixels and bool(self.keywords) and IDENTITY.issuperset(self.keywords)
@@ -98,6 +104,8 @@ class Contradicted:
         """As a sentence says it, without the values: they may name the patient."""
         shown = ", ".join(self.keywords[:SHOWN]) or "what has not been compared yet"
         more = f" and {len(self.keywords) - SHOWN} more" if len(self.keywords) > SHOWN else ""
+        if self.is_of_the_patient:
+            return f"{shown}{more}; the pixels are the same, as in a correction of the patient"
         return f"{shown}{more}; {'the pixels are the same' if self.same_pixels else 'the pixels differ, too'}"
 
 
@@ -147,12 +155,12 @@ def findings(session: Session, plan: CyclePlan, window_d: float) -> Iterator[Fin
     uids = [uid for s in plan.series() for uid in s.instances]
     for start in range(0, len(uids), 500):
         for one in contradicted(session, uids[start : start + 500]):
-            yield rules.contradicting_objects(one)
+            yield rules.contradicting_objects(*one.told)
     for one in _waiting_for(session, plan.patient_id):
         if one.acquired_at is None or any(
             abs(p.acquired_at - one.acquired_at) <= timedelta(days=window_d) for p in plan.time_points
         ):
-            yield rules.correction_waits(one)
+            yield rules.correction_waits(*one.told)
 
 
 def _waiting_for(session: Session, patient_id: str) -> Iterable[Contradicted]:

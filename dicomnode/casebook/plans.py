@@ -14,6 +14,7 @@ from dicomnode.calculation.job import AdministrationJob, Job, LeftOutJob, Series
 from dicomnode.casebook import administrations, corrections, left_out
 from dicomnode.casebook.identity import revision_id
 from dicomnode.casebook.intake import summaries
+from dicomnode.casebook.twins import near_twins
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled, from_objects, reconcile
@@ -67,6 +68,10 @@ def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Find
         removed += session.scalar(gone) or 0
     yield from rules.files_are_here(removed)
     yield from corrections.findings(session, plan, config.cycle.cycle_window_d)
+    have, expected = len(plan.time_points), config.cycle.expected_time_points - plan.points_left_out
+    yield from rules.time_points_are_all_there(have, expected)
+    if have < expected:
+        yield from near_twins(session, plan, config.cycle.cycle_window_d)
 
 
 def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
 from math import exp
-from typing import Protocol
 
 from dicomnode.check.limits import dose_range
 from dicomnode.check.settings import CheckSettings
 from dicomnode.model import Administration, Cycle, Finding, Nuclide, OrganDose, Severity, TiaFit
+from dicomnode.model.findings import apart
 from dicomnode.model.series import EmissionVolume
 
 
@@ -25,57 +25,61 @@ def administration_is_known(administration: Administration | None) -> Iterator[F
         )
 
 
-class CameAgain(Protocol):
-    """Objects of one series that came again under their UIDs with other content."""
-
-    @property
-    def series_uid(self) -> str: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def modality(self) -> str: ...
-    @property
-    def objects(self) -> int: ...
-    @property
-    def newest_uid(self) -> str: ...
-    @property
-    def what(self) -> str: ...
-    @property
-    def is_of_the_patient(self) -> bool: ...
-
-
-def contradicting_objects(found: CameAgain) -> Finding:
-    """PS3.5 9: a UID names one object for ever, so that one of the two is wrong."""
-    nature = (
-        "as a correction of the patient does: the first are used"
-        if found.is_of_the_patient
-        else "the first are used"
-    )
+def contradicting_objects(named: str, objects: int, what: str, series_uid: str, newest_uid: str) -> Finding:
+    """PS3.5 9: a UID names one object for ever, so that one of the two is wrong. ``named``: how many of what;
+    ``what``: in what they differ."""
     return Finding(
         "conflicting-instance",
         Severity.HOLD,
-        f"{found.objects} objects of '{found.description}' ({found.modality}) came again under their SOP "
-        f"Instance UIDs and differ in {found.what}; {nature}. Find out which are right, then "
-        f"`dicomnode quarantine choose first {found.series_uid}`, or `choose second`, which puts the later "
-        f"ones in their place",
-        measured=float(found.objects),
+        f"{named} came again under their SOP Instance UIDs and differ in {what}; the first are used. Find "
+        f"out which are right, then `dicomnode quarantine choose first {series_uid}`, or `choose second`, "
+        f"which puts the later ones in their place",
+        measured=float(objects),
         limit=0.0,
-        subject=found.newest_uid,
+        subject=newest_uid,
     )
 
 
-def correction_waits(found: CameAgain) -> Finding:
+def correction_waits(named: str, objects: int, what: str, series_uid: str, newest_uid: str) -> Finding:
     """The patient of the second object: what is his may be computed under another name."""
     return Finding(
         "correction-waits",
         Severity.HOLD,
-        f"{found.objects} objects of '{found.description}' ({found.modality}) name this patient and are not "
-        f"used, since they came under the SOP Instance UIDs of another patient's and differ in {found.what}: "
-        f"where they are right, `dicomnode quarantine choose second {found.series_uid}` puts them in "
-        f"their place",
-        measured=float(found.objects),
+        f"{named} name this patient and are not used, since they came under the SOP Instance UIDs of another "
+        f"patient's and differ in {what}: where they are right, `dicomnode quarantine choose second "
+        f"{series_uid}` puts them in their place",
+        measured=float(objects),
         limit=0.0,
-        subject=found.newest_uid,
+        subject=newest_uid,
+    )
+
+
+def time_points_are_all_there(have: int, expected: int) -> Iterator[Finding]:
+    """A scan may be missing, late, or under another Patient ID."""
+    if have < expected:
+        yield Finding(
+            "time-points-missing",
+            Severity.WARNING,
+            f"{have} of {expected} time points: the activity over time rests on fewer scans than expected; "
+            f"a scan that comes later makes a new revision",
+            measured=float(have),
+            limit=float(expected),
+            unit="time points",
+        )
+
+
+def near_twin(scans: int, reasons: Iterable[str], emission_uid: str) -> Finding:
+    """The missing scan may have been sent under a mistyped Patient ID."""
+    return Finding(
+        "near-twin",
+        Severity.HOLD,
+        f"time points are missing, and {scans} scan{'s' if scans > 1 else ''} of another Patient ID may "
+        f"belong here ({', '.join(reasons)}): where a Patient ID is wrong, have it corrected and sent again, "
+        f"and take it with `dicomnode quarantine choose second`; where they are two people, release it",
+        measured=float(scans),
+        limit=0.0,
+        unit="scans",
+        subject=emission_uid,
     )
 
 
@@ -228,11 +232,13 @@ def image_total_below_administered(
         left_mbq = cycle.administration.activity_mbq * exp(-nuclide.decay_per_s * hours * 3600)
         ratio = point.activity.total_mbq / left_mbq
         if ratio > 1 + settings.image_total_tolerance:
+            found, most = apart(point.activity.total_mbq, left_mbq * (1 + settings.image_total_tolerance))
             yield Finding(
                 "activity-above-administered",
                 Severity.HOLD,
-                f"{point.label} holds {point.activity.total_mbq:.0f} MBq, but at most {left_mbq:.0f} MBq can "
-                f"be left of the administered activity: check calibration, units and decay reference",
+                f"{point.label} holds {found} MBq, but at most {most} MBq can be left of the administered "
+                f"activity ({settings.image_total_tolerance:.0%} tolerance included): check calibration, "
+                f"units and decay reference",
                 measured=ratio,
                 limit=1 + settings.image_total_tolerance,
                 subject=point.spect_uid,
@@ -263,11 +269,14 @@ def activity_falls_as_physics_demands(
         allowed = before.activity.total_mbq * exp(-nuclide.decay_per_s * (h1 - h0) * 3600)
         ratio = after.activity.total_mbq / allowed if allowed > 0 else 0.0
         if ratio > 1 + 2 * settings.image_total_tolerance:
+            found, most = apart(ratio, 1 + 2 * settings.image_total_tolerance)
+            first, second = before.activity.total_mbq, after.activity.total_mbq
             yield Finding(
                 "activity-rises",
                 Severity.HOLD,
-                f"the activity in the field of view falls from {before.label} to {after.label} by less than "
-                f"physical decay ({ratio:.2f} x): check calibration and field of view of both",
+                f"the activity in the field of view falls from {before.label} ({first:.4g} MBq) to "
+                f"{after.label} ({second:.4g} MBq) by less than physical decay ({found} x what can be left, "
+                f"{most} is tolerated): check calibration and field of view of both",
                 measured=ratio,
                 limit=1 + 2 * settings.image_total_tolerance,
                 subject=after.spect_uid,
@@ -275,17 +284,21 @@ def activity_falls_as_physics_demands(
 
 
 def tia_below_administered(
-    fit: TiaFit, administration: Administration, nuclide: Nuclide
+    fit: TiaFit, administration: Administration, nuclide: Nuclide, tolerance: float = 0.10
 ) -> Iterator[Finding]:
-    """No region holds more decays than were administered."""
-    limit = administration.activity_mbq / nuclide.decay_per_s
+    """No region holds more decays than were administered. An implant as a whole holds nearly all of them, so
+    that calibration and activity meter decide: ``tolerance`` is that of the image's total activity."""
+    all_decays = administration.activity_mbq / nuclide.decay_per_s
+    limit = all_decays * (1 + tolerance)
     for region in fit.regions:
         if region.tia_mbq_s > limit:
+            found, most = apart(region.tia_mbq_s, limit)
             yield Finding(
                 "tia-above-administered",
                 Severity.HOLD,
-                f"{region.region}: {region.tia_mbq_s:.3g} MBq s exceeds all decays of the administered "
-                f"activity ({limit:.3g} MBq s): check time points and calibration",
+                f"{region.region}: {found} MBq s is more than all decays of the administered activity and "
+                f"{tolerance:.0%} ({most} MBq s): check time points and calibration, then release, or tell "
+                f"the right activity with `dicomnode administer`",
                 measured=region.tia_mbq_s,
                 limit=limit,
                 unit="MBq s",
@@ -335,11 +348,13 @@ def organ_doses_are_plausible(
             continue
         value = dose.mean_gy / (administration.activity_mbq / 1000)
         if not known.low_gy_per_gbq <= value <= known.high_gy_per_gbq:
+            low, high = known.low_gy_per_gbq, known.high_gy_per_gbq
+            found, _ = apart(value, low if value < low else high)
             yield Finding(
                 "organ-dose-implausible",
                 Severity.HOLD,
-                f"{dose.region} receives {value:.3g} Gy/GBq, published are {known.low_gy_per_gbq:g} to "
-                f"{known.high_gy_per_gbq:g}: look at contours, time points and calibration, then release",
+                f"{dose.region} receives {found} Gy/GBq, published are {low:g} to {high:g}: look at "
+                f"contours, time points and calibration, then release",
                 measured=value,
                 limit=known.high_gy_per_gbq,
                 unit="Gy/GBq",
