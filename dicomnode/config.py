@@ -26,6 +26,7 @@ from dicomnode.physics.anatomy import HuCurve
 from dicomnode.physics.chains import Progeny
 from dicomnode.receive.settings import ReceiveSettings
 from dicomnode.recon.settings import ReconSettings
+from dicomnode.recovery.settings import RecoverySettings
 from dicomnode.registration.settings import RegistrationSettings
 from dicomnode.results.settings import ResultsSettings
 from dicomnode.tia.settings import TiaSettings
@@ -96,6 +97,7 @@ class Config(Settings):
     cycle: CycleSettings = CycleSettings()
     recon: ReconSettings = ReconSettings()
     registration: RegistrationSettings = RegistrationSettings()
+    recovery: RecoverySettings = RecoverySettings()
     tissue: HuCurve = HuCurve()
     tia: TiaSettings = TiaSettings()
     dose: DoseSettings = DoseSettings()

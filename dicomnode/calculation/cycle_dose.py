@@ -108,7 +108,10 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
     progress(0.85, "writing objects")
     verdict = steps.verdict(job.accepted)
     with steps.step("objects") as step:
-        answer = Answer(registered, body, regions, fit, dose, organs, engine.identity, verdict, nuclide, made)
+        ct = next(p.ct for p in points if p.label == registered.reference)
+        answer = Answer(
+            registered, body, regions, fit, dose, organs, engine.identity, verdict, nuclide, made, ct
+        )
         products = write_objects(job, config, store, answer)
         step.digests({p.role: p.file_sha256 for p in products})
     progress(1.0, f"done at {datetime.now(UTC):%H:%M:%S}")

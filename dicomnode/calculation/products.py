@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from dicomnode import __version__
 from dicomnode.archive.store import Store
+from dicomnode.calculation import shown
 from dicomnode.calculation.job import Job, Product
 from dicomnode.calculation.spect import MadeSpect, spect_objects
 from dicomnode.config import Config
@@ -17,6 +18,7 @@ from dicomnode.dose.engine import EngineIdentity
 from dicomnode.model import (
     Anatomy,
     DoseMap,
+    HuMap,
     LabelMap,
     Nuclide,
     OrganDose,
@@ -25,11 +27,15 @@ from dicomnode.model import (
     TiaFit,
     Verdict,
 )
+from dicomnode.model.volumes import Float32
+from dicomnode.results.voxel_uncertainty import whole_sigma_gy
 
 if TYPE_CHECKING:
     from dicomnode.dicom.reference import PatientStudy, SourceImage
     from dicomnode.dicom.write.modules import ObjectIdentity
 
+RAISED_SHARE = 1e-4
+"""An RT Dose says so where voxels set to zero add more than this to its sum."""
 SERIES = {"rtdose": 9100, "rtplan": 9101, "tia-map": 9102, "sigma-map": 9103, "sr": 9104, "pdf": 9105}
 """Series numbers: high, so that viewers list the results after the images."""
 
@@ -48,6 +54,8 @@ class Answer:
     verdict: Verdict
     nuclide: Nuclide
     made: tuple[MadeSpect, ...] = ()
+    ct: HuMap | None = None
+    """Of the reference time point, as it came."""
 
 
 def write_objects(job: Job, config: Config, store: Store, answer: Answer) -> tuple[Product, ...]:
@@ -134,9 +142,10 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         tia.sop_instance_uid,
     )
     sigma = context.identity("sigma-map", "Dose uncertainty")
+    sigma_gy = whole_sigma_gy(answer.dose, answer.fit, config.results.resolution_fwhm_mm)
     yield (
         "sigma-map",
-        parametric_map.write_dose_sigma(answer.dose, context.patient, sigma),
+        parametric_map.write_dose_sigma(answer.dose.grid, sigma_gy, context.patient, sigma),
         parametric_map.PARAMETRIC_MAP_STORAGE,
         sigma.sop_instance_uid,
     )
@@ -155,8 +164,20 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         identity.sop_instance_uid,
     )
     yield "picture", _picture(answer, config), "", ""
+    yield from ((role, content, "", "") for role, content in _to_look_at(answer, sigma_gy))
     for spect in answer.made:
         yield from spect_objects(spect, context.job, config)
+
+
+def _to_look_at(answer: Answer, sigma_gy: Float32) -> Iterator[tuple[str, bytes]]:
+    """(role, bytes) of what stays here: for the review page, and for programs."""
+    yield shown.CURVES, shown.curves(answer.fit, answer.nuclide)
+    yield shown.DVH, shown.histograms(answer.dose, answer.regions)
+    if shown.is_oblique(answer.dose.grid):
+        return
+    yield from shown.volumes(
+        answer.dose, sigma_gy, answer.fit, answer.registered.points, answer.regions, answer.ct
+    )
 
 
 def _organ_dose_sr(
@@ -272,5 +293,9 @@ def _rtdose(
 def dose_comment(nuclide: str, engine: EngineIdentity, dose: DoseMap) -> str:
     """What an RT Dose says of itself (64 characters); of alpha particles first, whose dose a reader may
     think weighted."""
+    from dicomnode.dicom.write.rtdose import raised_share
+
     alpha = " absorbed dose (RBE 1)," if dose.alpha_gy is not None else ""
-    return f"{nuclide}{alpha} {engine.name} {engine.version}, dicomnode {__version__}"
+    raised = raised_share(dose)
+    noise = f", noise below 0 set to 0: +{100 * raised:.2g} %" if raised > RAISED_SHARE else ""
+    return f"{nuclide}{alpha} {engine.name} {engine.version}, dicomnode {__version__}{noise}"

@@ -109,5 +109,6 @@ def _read(
             calibrated.relative_uncertainty if uncertainty is None else uncertainty
         ),
         origin=calibrated.origin,
+        camera_model=volume.facts.get("model", ""),
     )
     return time_point, made

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.audit import events, trail
-from dicomnode.audit.about import About
+from dicomnode.audit.about import About, Person
 from dicomnode.config import Config
 from dicomnode.database.tables import AdministrationRow
 from dicomnode.errors import Refused
@@ -81,7 +81,7 @@ def changed_since(session: Session, before: Told) -> Told:
 
 
 def record(
-    session: Session, patient_id: str, told: Administration, who: str, now: datetime
+    session: Session, patient_id: str, told: Administration, who: Person | str, now: datetime
 ) -> AdministrationRow | None:
     """Record an administration once per source; None where that source told it before."""
     at = told.at.astimezone(UTC)
@@ -112,7 +112,7 @@ def record(
     return row
 
 
-def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: str) -> None:
+def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: Person) -> None:
     """What a person told before of the same day and nuclide no longer counts; the rows stay."""
     for row in session.scalars(
         select(AdministrationRow).where(
@@ -126,7 +126,7 @@ def withdraw_told_before(session: Session, patient_id: str, told: Administration
             withdraw(session, row, who, "told again")
 
 
-def withdraw(session: Session, row: AdministrationRow, who: str, because: str) -> None:
+def withdraw(session: Session, row: AdministrationRow, who: Person, because: str) -> None:
     """An administration no longer counts; its row stays."""
     row.withdrawn = True
     trail.append(

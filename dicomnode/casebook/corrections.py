@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from dicomnode.audit import events, trail
-from dicomnode.audit.about import About
+from dicomnode.audit.about import About, Person
 from dicomnode.casebook.house import House
 from dicomnode.check import rules
 from dicomnode.cycle.gather import CyclePlan
@@ -177,7 +177,7 @@ def _waiting_for(session: Session, patient_id: str) -> Iterable[Contradicted]:
 
 
 def choose(
-    house: House, which: Literal["first", "second"], uids: Collection[str], by: str, because: str
+    house: House, which: Literal["first", "second"], uids: Collection[str], by: Person, because: str
 ) -> str:
     """A person says which of two objects is right: that which came first, or the second, which takes its
     place. ``uids`` name objects, series or studies; empty: all that are open. A choice may be made again.
@@ -199,9 +199,11 @@ def choose(
     return f"of {len(pairs)} objects the {which} is used"
 
 
-def _set(session: Session, row: Instance, kept: bool, by: str, because: str) -> None:
+def _set(session: Session, row: Instance, kept: bool, by: Person, because: str) -> None:
     """The one kept is read again, so that series and patients are brought up to date as for a new one."""
-    row.state, row.reason = ("RECEIVED", "") if kept else (NOT_CHOSEN, f"{by} chose the other: {because}")
+    row.state, row.reason = (
+        ("RECEIVED", "") if kept else (NOT_CHOSEN, f"{by.said} chose the other: {because}")
+    )
     series = session.get(Series, row.series_instance_uid)
     if series is not None:
         series.instances = 0  # to be summed up again

@@ -19,9 +19,11 @@ from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled, from_objects, reconcile
 from dicomnode.cycle.gather import CyclePlan, Gathering, TimePointPlan, gather
+from dicomnode.cycle.patient import lies_as_its_ct, one_person
 from dicomnode.database.tables import CycleRow, Instance, TimePointRow
 from dicomnode.model import Administration, Finding
 from dicomnode.model.series import SeriesSummary
+from dicomnode.model.statements import at_time_point
 
 NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
@@ -52,8 +54,33 @@ def gathered(
 
 def doubts_of(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
-    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan), *plan.notes]
-    return tuple(dict.fromkeys(found))
+    found = [
+        *plan.findings,
+        *_of_rows(session, plan, config),
+        *_told_of(known, plan),
+        *_agreement(plan),
+        *plan.notes,
+    ]
+    return tuple(dict.fromkeys(_with_time_points(plan, found)))
+
+
+def _agreement(plan: CyclePlan) -> Iterable[Finding]:
+    """Whether the series of a cycle are of one person, who lay in the CT as in the emission."""
+    labelled = [(f"T{n}", s) for n, p in enumerate(plan.time_points, start=1) for s in p.series()]
+    yield from one_person(labelled)
+    for number, point in enumerate(plan.time_points, start=1):
+        yield from lies_as_its_ct(f"T{number}", point.emission, point.ct)
+
+
+def _with_time_points(plan: CyclePlan, findings: Iterable[Finding]) -> Iterable[Finding]:
+    """Findings on a series or an object of one time point begin with its label, T1 the first."""
+    labels: dict[str, str] = {}
+    for number, point in enumerate(plan.time_points, start=1):
+        for series in point.series():
+            labels |= dict.fromkeys((series.series_uid, *series.instances), f"T{number}")
+    for finding in findings:
+        label = labels.get(finding.subject)
+        yield from at_time_point([finding], label) if label else [finding]
 
 
 def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:

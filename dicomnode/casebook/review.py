@@ -147,7 +147,7 @@ def _bring_up_to_date(
         row.inputs_digest, row.accepted, row.released_by, row.released_because = digest, "[]", "", ""
         _tell_of_new_inputs(session, row, config, now)
         _write_findings(session, row, doubts, now)
-    if _is_settled(session, row, doubts):
+    if _is_held_by_the_past(session, row, doubts):
         change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
     if State(row.state) is not State.COLLECTING:
         return None
@@ -173,8 +173,8 @@ def _bring_up_to_date(
     return ready.look_again_at
 
 
-def _is_settled(session: Session, row: CycleRow, doubts: Sequence[Finding]) -> bool:
-    """Whether what held a cycle has gone: findings of the grouping held it, and none does any more."""
+def _is_held_by_the_past(session: Session, row: CycleRow, doubts: Sequence[Finding]) -> bool:
+    """Whether what held a cycle has gone or changed: findings of the grouping held it, and others do now."""
     if State(row.state) is not State.HELD or is_held_by_person(row):
         return False
     written = select(FindingRow.rule, FindingRow.subject).where(
@@ -184,9 +184,8 @@ def _is_settled(session: Session, row: CycleRow, doubts: Sequence[Finding]) -> b
     )
     accepted = {tuple(a) for a in json.loads(row.accepted)}
     held = {tuple(w) for w in session.execute(written)} - accepted
-    return bool(held) and not any(
-        f.severity is Severity.HOLD and (f.rule, f.subject) not in accepted for f in doubts
-    )
+    now = {(f.rule, f.subject) for f in doubts if f.severity is Severity.HOLD} - accepted
+    return bool(held - now)
 
 
 def _tell_of_new_inputs(session: Session, row: CycleRow, config: Config, now: datetime) -> None:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicomnode.cli.archive import configuration, database_option, open_archive, person
-from dicomnode.errors import AuditBroken
+from dicomnode.errors import AuditBroken, Refused
 
 if TYPE_CHECKING:
     from dicomnode.audit.queries import Entry
+    from dicomnode.audit.questions import Answer
     from dicomnode.audit.trail import Verification
     from dicomnode.database.database import Database
 
@@ -96,6 +97,52 @@ def story(ctx: click.Context, database: str | None, identity: str, as_json: bool
     if not found:
         click.echo(f"the trail knows nothing of {identity}", err=True)
         ctx.exit(1)
+
+
+@audit.command()
+@click.argument("number", type=int, required=False)
+@click.argument("parameters", nargs=-1, metavar="[NAME=VALUE]...")
+@_output_options
+@database_option
+@click.pass_context
+def question(
+    ctx: click.Context, database: str | None, number: int | None, parameters: tuple[str, ...],
+    as_json: bool, as_csv: bool,
+) -> None:  # fmt: skip
+    """Answer question NUMBER of quality assurance; without a number, list the fourteen."""
+    from dicomnode.audit import questions
+
+    if number is None:
+        for one in questions.QUESTIONS:
+            needs = " ".join(f"{n}=..." for q in one.queries for n in q.parameters)
+            click.echo(f"{one.number:>2}  {one.title}  {needs}".rstrip())
+        return
+    given = dict(p.partition("=")[::2] for p in parameters)
+    try:
+        asked = questions.question(number)
+        with open_archive(ctx) as archive:
+            with archive.read() as session:
+                found = questions.answers(session, asked, given)
+            _record_use(archive, f"question {number}", given, sum(len(a.rows) for a in found))
+    except Refused as error:
+        raise click.UsageError(str(error)) from error
+    for answer in found:
+        _print_answer(answer, as_json, as_csv)
+
+
+def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
+    from dicomnode.audit.questions import harmless
+
+    if as_json:
+        for row in answer.rows:
+            click.echo(json.dumps(dict(zip(answer.columns, row, strict=True)), default=str))
+        return
+    if as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerows(harmless(row) for row in (answer.headings(), *answer.rows))
+        return
+    for line in (answer.headings(), *answer.rows):
+        click.echo("  ".join("" if cell is None else str(cell) for cell in line))
 
 
 @audit.command()
@@ -185,13 +232,14 @@ def _print(found: Iterable[Entry], as_json: bool, as_csv: bool) -> None:
             click.echo(json.dumps(asdict(entry), sort_keys=True))
     elif as_csv:
         from dicomnode.audit.queries import Entry
+        from dicomnode.audit.questions import harmless
 
         names = [field.name for field in fields(Entry)]
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
         for entry in found:
             row = asdict(entry) | {"body": json.dumps(entry.body, sort_keys=True)}
-            writer.writerow([_harmless(str(row[name])) for name in names])
+            writer.writerow(harmless([row[name] for name in names]))
     else:
         for entry in found:
             click.echo(_line(entry))
@@ -210,8 +258,3 @@ def _line(entry: Entry) -> str:
         entry.sentence,
     ]
     return "  ".join(part for part in parts if part)
-
-
-def _harmless(cell: str) -> str:
-    # A spreadsheet runs a cell that begins like a formula; AE titles and comments come from the wire.
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@") else cell

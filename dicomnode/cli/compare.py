@@ -15,6 +15,7 @@ from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent
 
 if TYPE_CHECKING:
     from dicomnode.compare import Judgement, Measure, Pair
+    from dicomnode.dicom.volumes.rtdose import DoseKind
     from dicomnode.model import DensityMap, DoseMap, Grid, LabelMap
 
 VOLUME = click.Path(exists=True, path_type=Path)
@@ -88,7 +89,9 @@ def _run(given: dict[str, Any]) -> str:
 def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
     """The two maps on the reference's grid, and what was done to bring them there."""
     from dicomnode.compare import paired
+    from dicomnode.dicom.volumes.rtdose import refuse_other_kind
 
+    refuse_other_kind(_kind(given["evaluated"]), _kind(given["reference"]))
     evaluated, evaluated_frame = _dose(given["evaluated"], given["evaluated_sigma"])
     reference, frame = _dose(given["reference"], given["sigma"])
     if given["batches"]:
@@ -148,6 +151,12 @@ def _volume(path: Path) -> tuple[Grid, Any, str]:
     return read_rtdose(path) if _is_dicom(path) else (*read_dose(path), "")
 
 
+def _kind(path: Path) -> DoseKind:
+    from dicomnode.dicom.volumes.rtdose import DoseKind, kind_of_dose
+
+    return kind_of_dose(path) if _is_dicom(path) else DoseKind()
+
+
 def _is_dicom(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in DICOM_SUFFIXES
 
@@ -185,14 +194,14 @@ def _regions(paths: tuple[Path, ...], names_path: Path | None, grid: Grid, frame
 
     if not paths:
         return None
-    masks: dict[str, Any] = {}
+    shares: dict[str, Any] = {}
     for path in paths:
         found = _structures(path, grid, frame) if _is_dicom(path) else _labels(path, names_path)
         if not found.grid.matches(grid):
             raise Inconsistent(f"the regions of {path.name} lie on another grid than the reference")
-        for name, mask in found.masks.items():
-            masks[name if name not in masks else f"{name} ({path.name})"] = mask
-    return LabelMap(grid, masks)
+        for name, share in found.shares.items():
+            shares[name if name not in shares else f"{name} ({path.name})"] = share
+    return LabelMap(grid, shares)
 
 
 def _structures(path: Path, grid: Grid, frame: str) -> LabelMap:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dicomnode.cli.options import config_option, faults_are_told, house_of
 
+if TYPE_CHECKING:
+    from dicomnode.audit.about import Person
+
 by_option = click.option("--by", required=True, help="Who decides: your name or initials.")
+seen_option = click.option(
+    "--seen", required=True, help="The `state shown` that `dicomnode show` printed: what you decide on."
+)
 because_option = click.option("--because", required=True, help="Why, in one sentence; it is recorded.")
+
+
+def person_named(by: str) -> Person:
+    """Who says so on a command line: a name and no log-in."""
+    from dicomnode.audit.about import Person
+
+    if not by.strip():
+        raise click.UsageError("--by is empty: give your name or initials")
+    return Person(by, by)
 
 
 @click.command()
@@ -50,7 +66,7 @@ def administer(
         at,
         radiopharmaceutical,
         residual_mbq,
-        by,
+        person_named(by),
         datetime.now(UTC),
         replaces,
     )
@@ -62,12 +78,13 @@ def administer(
 @config_option
 @by_option
 @because_option
+@seen_option
 @faults_are_told
-def withdraw(number: int, config_path: Path, by: str, because: str) -> None:
+def withdraw(number: int, config_path: Path, by: str, because: str, seen: str) -> None:
     """Take back administration NUMBER, which a person told of the wrong patient or day."""
     from dicomnode.casebook.decisions import withdraw as decide
 
-    click.echo(decide(house_of(config_path), number, by, because))
+    click.echo(decide(house_of(config_path), number, person_named(by), because, seen=seen))
 
 
 @click.command()
@@ -75,12 +92,14 @@ def withdraw(number: int, config_path: Path, by: str, because: str) -> None:
 @config_option
 @by_option
 @because_option
+@seen_option
 @faults_are_told
-def release(cycle_id: str, config_path: Path, by: str, because: str) -> None:
+def release(cycle_id: str, config_path: Path, by: str, because: str, seen: str) -> None:
     """Release a held cycle, or start one before it is complete. You take responsibility."""
     from dicomnode.casebook.decisions import release as decide
 
-    click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+    house, now = house_of(config_path), datetime.now(UTC)
+    click.echo(decide(house, cycle_id, person_named(by), because, now, seen=seen))
 
 
 @click.command()
@@ -88,12 +107,14 @@ def release(cycle_id: str, config_path: Path, by: str, because: str) -> None:
 @config_option
 @by_option
 @because_option
+@seen_option
 @faults_are_told
-def hold(cycle_id: str, config_path: Path, by: str, because: str) -> None:
+def hold(cycle_id: str, config_path: Path, by: str, because: str, seen: str) -> None:
     """Hold a cycle; what has not left yet stays here."""
     from dicomnode.casebook.decisions import hold as decide
 
-    click.echo(decide(house_of(config_path), cycle_id, by, because, datetime.now(UTC)))
+    house, now = house_of(config_path), datetime.now(UTC)
+    click.echo(decide(house, cycle_id, person_named(by), because, now, seen=seen))
 
 
 @click.command("leave-out")
@@ -110,7 +131,7 @@ def leave_out(what: str, cycle_id: str, undo: bool, config_path: Path, by: str, 
     from dicomnode.casebook.left_out import take_in
 
     house, now = house_of(config_path), datetime.now(UTC)
-    click.echo((take_in if undo else decide)(house, cycle_id, what, by, because, now))
+    click.echo((take_in if undo else decide)(house, cycle_id, what, person_named(by), because, now))
 
 
 @click.command()
@@ -118,12 +139,16 @@ def leave_out(what: str, cycle_id: str, undo: bool, config_path: Path, by: str, 
 @config_option
 @by_option
 @because_option
+@seen_option
 @click.option("--peer", default="", help="Only to this peer.")
 @click.option("--give-up", is_flag=True, help="Let them go instead: the peer does not get them.")
 @faults_are_told
-def send(cycle_id: str, config_path: Path, by: str, because: str, peer: str, give_up: bool) -> None:
+def send(
+    cycle_id: str, config_path: Path, by: str, because: str, seen: str, peer: str, give_up: bool
+) -> None:
     """Try parked deliveries of a cycle's current revision again, with the same objects."""
     from dicomnode.casebook.decisions import send as decide
 
     house, now = house_of(config_path), datetime.now(UTC)
-    click.echo(decide(house, cycle_id, by, because, peer, now, give_up=give_up))
+    who = person_named(by)
+    click.echo(decide(house, cycle_id, who, because, peer, now, seen=seen, give_up=give_up))

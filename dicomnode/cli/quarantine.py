@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option
-from dicomnode.cli.persons import because_option, by_option
+from dicomnode.cli.persons import because_option, by_option, person_named
 
 
 @click.group()
@@ -67,7 +67,7 @@ def read_again(uids: tuple[str, ...], everything: bool, config_path: Path, by: s
     """Read them once more: the fault was here (a disk, a limit, an older version)."""
     from dicomnode.casebook.quarantine import read_again as decide
 
-    click.echo(decide(house_of(config_path), _named(uids, everything), by, because))
+    click.echo(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
 
 
 @quarantine.command()
@@ -76,7 +76,7 @@ def dismiss(uids: tuple[str, ...], everything: bool, config_path: Path, by: str,
     """They need no more attention: the sender knows, or they are of no use. They stay on record."""
     from dicomnode.casebook.quarantine import dismiss as decide
 
-    click.echo(decide(house_of(config_path), _named(uids, everything), by, because))
+    click.echo(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
 
 
 @quarantine.command()
@@ -93,4 +93,4 @@ def choose(
     example). UID is that of an object, a series or a study."""
     from dicomnode.casebook.corrections import choose as decide
 
-    click.echo(decide(house_of(config_path), which, _named(uids, everything), by, because))
+    click.echo(decide(house_of(config_path), which, _named(uids, everything), person_named(by), because))

@@ -6,12 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option
 from dicomnode.model.findings import line_of
+
+if TYPE_CHECKING:
+    from dicomnode.casebook.house import House
 
 
 @click.command()
@@ -52,11 +55,11 @@ def status(config_path: Path, as_json: bool) -> None:
 @faults_are_told
 def cycles(cycle_id: str | None, config_path: Path, as_json: bool) -> None:
     """List cycles, or tell one in full (the same as `show`)."""
-    from dicomnode.casebook.views import cycle_facts, cycle_rows
+    from dicomnode.casebook.views import cycle_rows
 
     house = house_of(config_path)
     if cycle_id is not None:
-        _tell(cycle_facts(house, cycle_id), as_json)
+        _look_at(house, cycle_id, as_json)
         return
     rows = cycle_rows(house)
     if as_json:
@@ -76,9 +79,18 @@ def cycles(cycle_id: str | None, config_path: Path, as_json: bool) -> None:
 @faults_are_told
 def show(cycle_id: str, config_path: Path, as_json: bool) -> None:
     """One cycle: time points, findings, organ doses, objects, deliveries."""
-    from dicomnode.casebook.views import cycle_facts
+    _look_at(house_of(config_path), cycle_id, as_json)
 
-    _tell(cycle_facts(house_of(config_path), cycle_id), as_json)
+
+def _look_at(house: House, cycle_id: str, as_json: bool) -> None:
+    """Tell a cycle; that a person looked is on record before anything is shown."""
+    from dicomnode.audit.about import Person
+    from dicomnode.casebook.views import cycle_facts, looked_at
+    from dicomnode.cli.archive import person
+
+    facts = cycle_facts(house, cycle_id)
+    looked_at(house, Person(person(), person()), facts["cycle"]["id"], "show")
+    _tell(facts, as_json)
 
 
 def _tell(facts: dict[str, Any], as_json: bool) -> None:
@@ -87,6 +99,7 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
         return
     for line in (*_history(facts), *_doses(facts), *_deliveries(facts)):
         click.echo(line)
+    click.echo(f"state shown {facts['state_shown'][:12]}")
 
 
 def _history(facts: dict[str, Any]) -> Iterator[str]:
@@ -101,6 +114,7 @@ def _history(facts: dict[str, Any]) -> Iterator[str]:
         at = f"{one['administered_at']:%Y-%m-%d %H:%M}"
         what = f"{one['activity_mbq']:.0f} MBq {one['nuclide']} on {at} UTC"
         yield f"  told as administration {one['id']}: {what} ({one['source']})"
+        yield f"  its state shown {one['state_shown'][:12]}"
     for point in facts["time_points"]:
         hours = f"{point['hours']:.2f} h" if point["hours"] is not None else "? h"
         yield f"  {point['label']}  {hours:>9}  {'with CT' if point['ct_series_uid'] else 'without CT'}"

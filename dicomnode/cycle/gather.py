@@ -17,9 +17,11 @@ from dicomnode.cycle.candidates import (
 )
 from dicomnode.cycle.companions import companions
 from dicomnode.cycle.left_out import NO_PLAN, REGISTERED_HERE, Kind, LeftOut, left_over, notes
+from dicomnode.cycle.patient import one_person_in
 from dicomnode.cycle.settings import CycleSettings
 from dicomnode.model import Administration, Finding, Severity
 from dicomnode.model.series import InstanceHeader, Role, SeriesSummary
+from dicomnode.model.statements import once, one_scan
 
 T = TypeVar("T")
 
@@ -37,6 +39,11 @@ class TimePointPlan:
     def acquired_at(self) -> datetime:
         assert self.emission.acquired_at is not None  # gather() places no series without a time
         return self.emission.acquired_at
+
+    def series(self) -> tuple[SeriesSummary, ...]:
+        """The emission, its CT, its structures and its noise, as far as they are there."""
+        all_of_it = (self.emission, self.ct, *self.structures, self.uncertainty)
+        return tuple(s for s in all_of_it if s is not None)
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,7 @@ class CyclePlan:
         """Every series that the cycle uses."""
         unique: dict[str, SeriesSummary] = {}
         for point in self.time_points:
-            for series in (point.emission, point.ct, *point.structures, point.uncertainty):
-                if series is not None:
-                    unique[series.series_uid] = series
+            unique |= {series.series_uid: series for series in point.series()}
         return tuple(unique.values())
 
 
@@ -83,7 +88,7 @@ def summarise(
 ) -> SeriesSummary:
     """One series from the headers of its instances (all with one Series Instance UID)."""
     first = headers[0]
-    findings = list({f: None for h in headers for f in h.findings})
+    findings = [*_each_once(headers), *one_person_in(headers)]
     for what, values in (
         ("patient", {h.patient_id for h in headers}),
         ("nuclide", {h.nuclide for h in headers if h.nuclide}),
@@ -102,6 +107,8 @@ def summarise(
                 )
             )
     times = [h.acquired_at for h in headers if h.acquired_at is not None]
+    if first.role in (Role.EMISSION, Role.PROJECTIONS):
+        findings += one_scan(times, first.series_instance_uid)
     usable = [h for h in headers if h.role is not Role.UNUSED] or headers
     nuclide = _agree((h.nuclide for h in usable), "")
     half_life_s = _agree((h.half_life_s for h in usable), None)
@@ -131,6 +138,15 @@ def summarise(
         },
         findings=_merged(findings, first.series_instance_uid),
         span_mm=_span_mm(usable),
+    )
+
+
+def _each_once(headers: Sequence[InstanceHeader]) -> tuple[Finding, ...]:
+    """Findings of all instances; what many say of their series is one finding with its count."""
+    uid = headers[0].series_instance_uid
+    found = [f for h in headers for f in h.findings]
+    return tuple(dict.fromkeys(f for f in found if f.subject != uid)) + once(
+        f for f in found if f.subject == uid
     )
 
 

@@ -245,15 +245,15 @@ def _compare(patient: SimulatedPatient, facts: dict[str, Any]) -> tuple[Row, ...
     density = averaged_on(patient.density.g_per_cm3, patient.grid, grid, outside=0.0012)
     anatomy = anatomy_from_density(DensityMap(grid, density))
     true = build("vsv").dose(tia, anatomy, nuclide(patient.administration.nuclide)).gy
-    masks = regions_on(patient, grid).masks
+    shares = regions_on(patient, grid).shares
     found = {o["region"]: o for o in facts["organ_doses"]}
     return tuple(
         Row(
             name,
             found[name]["mean_gy"],
             found[name]["sigma_gy"],
-            float(np.average(true[mask], weights=density[mask])),
+            float(np.average(true, weights=density * share)),
         )
-        for name, mask in masks.items()
+        for name, share in shares.items()
         if name in found
     )

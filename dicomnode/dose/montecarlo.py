@@ -8,12 +8,12 @@ import numpy.typing as npt
 from dicomnode.dose.batch_moments import batch_moments
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
 from dicomnode.dose.inputs import decays, require_inputs, scaling_density, voxel_mass_kg, zero_dose
-from dicomnode.errors import EngineUnavailable, OutOfDomain
+from dicomnode.dose.transported import transported_media
+from dicomnode.errors import EngineUnavailable
 from dicomnode.model import Anatomy, BatchNoise, DoseMap, EnergyBalance, Nuclide, TiaMap
 from dicomnode.physics import scattering
-from dicomnode.physics.anatomy import anatomy_from_density
 from dicomnode.physics.electrons import collision_stopping
-from dicomnode.physics.interactions import Medium, data_digest, medium_of
+from dicomnode.physics.interactions import data_digest, medium_of
 from dicomnode.physics.kernels import JOULE_PER_MEV
 from dicomnode.physics.tissues import tissue
 
@@ -52,7 +52,7 @@ class MonteCarlo:
             "elastic": scattering.data_digest(),
             "device": device_name(self.settings),
         }
-        self.identity = EngineIdentity("montecarlo", "2", made_by)
+        self.identity = EngineIdentity("montecarlo", "3", made_by)
         self.capability = Capability(
             nuclides=None, voxel_mm=(0.5, 50.0), density_g_per_cm3=(0.001, 3.2), heterogeneous=True
         )
@@ -78,7 +78,7 @@ class MonteCarlo:
             return zero_dose(tia, self.settings.dose_to)
         progress(0.0, "tables")
         found = members(nuclide)
-        material, media = self._media(anatomy)
+        material, media = transported_media(anatomy)
         problem = Problem(decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, found)
         per_joule = np.where(anatomy.body, self._to_water(problem) / self._mass_kg(anatomy), 0.0)
         alpha_j = problem.decays * (alpha_mev(found) * JOULE_PER_MEV)
@@ -87,22 +87,6 @@ class MonteCarlo:
         made = deposit.decays_simulated.values()
         noise = kept.noise(deposit.batches, min(made)) if kept and made else None
         return self._dose_map(tia, anatomy, deposit, per_joule, alpha_j, noise)
-
-    def _media(self, anatomy: Anatomy) -> tuple[npt.NDArray[np.integer], tuple[Medium, ...]]:
-        """Materials that occur, each at the mean density of its voxels (for the density effect)."""
-        if anatomy.material is None:
-            anatomy = anatomy_from_density(anatomy.density)
-        assert anatomy.material is not None
-        used, index = np.unique(anatomy.material, return_inverse=True)
-        index = index.reshape(anatomy.material.shape)
-        if len(used) > 255:
-            raise OutOfDomain("number of tissues", len(used), "", "up to 255")
-        sums = np.bincount(index.ravel(), anatomy.density.g_per_cm3.ravel().astype(np.float64))
-        means = sums / np.bincount(index.ravel())
-        names = [anatomy.material_names[n] for n in used]
-        return index, tuple(
-            medium_of(tissue(name), float(mean)) for name, mean in zip(names, means, strict=True)
-        )
 
     def _dose_map(
         self,
@@ -117,7 +101,7 @@ class MonteCarlo:
         joule = np.where(anatomy.body, deposit.mev * JOULE_PER_MEV + alpha_j, 0.0)
         gy, sigma = joule * per_joule, deposit.sigma_mev * JOULE_PER_MEV * per_joule
         solidity = np.minimum(1.0, anatomy.density.g_per_cm3 / self.settings.minimum_density_g_per_cm3)
-        sigma = np.where(solidity < 1, np.maximum(sigma, gy), sigma)
+        sigma = np.where(solidity < 1, np.maximum(sigma, np.abs(gy)), sigma)
         joule = joule * solidity
         held, gone = float(joule.sum()), self._gone(deposit, joule, alpha_j)
         # By the transport's own count: ICRP 107 prints 0.511 MeV for photons of annihilation.

@@ -59,6 +59,7 @@ class TimePoint:
     frame_of_reference_uid : of SPECT and CT
     calibration_relative_uncertainty : standard uncertainty of the calibration factor, relative
     origin : name of a quantity -> where its value came from
+    camera_model : ManufacturerModelName of the emission, which a width of its images is chosen by
     """
 
     label: str
@@ -72,6 +73,7 @@ class TimePoint:
     frame_of_reference_uid: str
     calibration_relative_uncertainty: float = 0.0
     origin: Mapping[str, str] = field(default_factory=dict)
+    camera_model: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,10 @@ class Deposit:
 
     Attributes
     ----------
-    mev, sigma_mev : (z, y, x), with standard uncertainty (k = 1)
+    mev, sigma_mev : (z, y, x), with standard uncertainty (k = 1). Unbiased: tallies are differences of what
+        was expected and what was drawn, so that few histories leave voxels below zero. Setting those to zero
+        would raise the mean of every region of low dose; who writes a map that must not be negative does
+        so, and says it (``dicom.write.rtdose``)
     parts : component name -> its energy (z, y, x)
     escaped_mev, emitted_mev : deposited + escaped = emitted
     decays_simulated : component name -> decays
@@ -149,7 +152,7 @@ def _batches(
                 batch[component.name].add(energy, totals, n)
         number += 1
         if reduce is not None:
-            kept.append(reduce(_mev(run, _scaled(run, batch)[0])))
+            kept.append(reduce(_mev(run, scaled(run, batch)[0])))
         late = settings.seconds is not None and time.monotonic() - started > settings.seconds
         if number < (2 if late else settings.batches):
             continue
@@ -207,7 +210,7 @@ def _pilots(run: Run, where: npt.NDArray[np.bool_], compute: Batch, progress: Pr
             before = time.monotonic()
             tally.add(*compute(component, (1 << 28) + number, n, lambda _: None), n)
             took = min(took, time.monotonic() - before)
-        parts, own, _ = _scaled(run, {name: tally})
+        parts, own, _ = scaled(run, {name: tally})
         variance[name], seconds[name] = own.reshape(where.shape)[where] * tally.histories, took / n
         if name == "photon":  # of some nuclides all there is; the mean, because a pilot's voxels are noisy
             energy = np.maximum(energy, float(parts[name].reshape(where.shape)[where].mean()))
@@ -232,7 +235,7 @@ def _mean_mev(run: Run) -> Float64:
     return np.maximum(run.problem.decays * max(per_decay, 1e-6), 1e-30)
 
 
-def _scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Float64, float]:
+def scaled(run: Run, tallies: dict[str, Tally]) -> tuple[dict[str, Float64], Float64, float]:
     """(energy of each component, variance, escaped) for all decays of the problem."""
     all_decays = float(run.weight.sum())
     variance, escaped, parts = np.zeros(len(run.weight)), 0.0, {}
@@ -267,17 +270,6 @@ def _of_few(run: Run, tallies: dict[str, Tally]) -> Float64:
     return np.where(expected < 1, tally.batches * of_batch * (decays / tally.decays) ** 2, 0.0)
 
 
-def _positive(energy: Float64) -> Float64:
-    """None below zero, the same sum.
-
-    Tallies are differences of what was expected and what was drawn: they pass below zero by chance where
-    sigma is larger than the energy.
-    """
-    clipped = np.maximum(energy, 0.0)
-    total, before = float(clipped.sum()), float(energy.sum())
-    return clipped * (max(before, 0.0) / total) if total > before else energy
-
-
 def _mev(run: Run, parts: dict[str, Float64]) -> Float64:
     """Energy of all components and of what is not transported (z, y, x)."""
     return np.asarray(sum(parts.values(), run.weight * run.local_mev).reshape(run.problem.decays.shape))
@@ -285,8 +277,7 @@ def _mev(run: Run, parts: dict[str, Float64]) -> Float64:
 
 def _deposit(run: Run, tallies: dict[str, Tally], where: npt.NDArray[np.bool_]) -> Deposit:
     shape = run.problem.decays.shape
-    parts, variance, escaped = _scaled(run, tallies)
-    parts = {name: _positive(energy) for name, energy in parts.items()}
+    parts, variance, escaped = scaled(run, tallies)
     mev = _mev(run, parts)
     sigma = np.sqrt(np.maximum(variance, _of_few(run, tallies))).reshape(shape)
     relative = sigma[where] / np.maximum(mev[where], 1e-300)

@@ -146,11 +146,18 @@ def _hard_bremsstrahlung(
 ) -> tuple[Float64, Float64]:
     """(number, MeV) of photons above the cut per g/cm2."""
     number, energy = np.zeros_like(mev), np.zeros_like(mev)
-    for n in np.flatnonzero(mev > cut * 1.01):
-        x = np.geomspace(cut / mev[n], 1.0, 60)
-        spectrum = np.interp(x, ratio, scaled[n])
-        number[n] = np.trapezoid(spectrum, np.log(x))
-        energy[n] = np.trapezoid(spectrum, x) * mev[n]
+    above = mev > cut * 1.01
+    own = mev[above]
+    log = np.log(cut / own)[:, None] * np.linspace(1.0, 0.0, 60)  # of ratios, from the cut to all of it
+    x = np.exp(log)
+    place = np.clip(x, ratio[0], ratio[-1])
+    low = np.clip(np.searchsorted(ratio, place, side="right") - 1, 0, len(ratio) - 2)
+    part = (place - ratio[low]) / np.diff(ratio)[low]
+    rows = scaled[above]
+    first, last = np.take_along_axis(rows, low, axis=1), np.take_along_axis(rows, low + 1, axis=1)
+    spectrum = first + (last - first) * part
+    number[above] = np.trapezoid(spectrum, log, axis=1)
+    energy[above] = np.trapezoid(spectrum, x, axis=1) * own
     return number, energy
 
 

@@ -19,6 +19,7 @@ from dicomnode.model import (
     RegistrationQuality,
     TimePoint,
 )
+from dicomnode.model.volumes import Float32
 from dicomnode.registration import limits
 from dicomnode.registration.images import (
     Mask,
@@ -200,37 +201,38 @@ def _regions(
     settings: RegistrationSettings,
 ) -> tuple[LabelMap | None, tuple[Finding, ...]]:
     """Regions of the reference, and those of other time points that it does not have, brought over."""
-    masks = dict(reference.regions.masks) if reference.regions else {}
+    shares = dict(reference.regions.shares) if reference.regions else {}
     volumes = dict(reference.regions.volume_ml) if reference.regions else {}
     told = []
     for point, other in zip(points, moved, strict=True):
         if point is reference or point.regions is None:
             continue
         reached = seen(reference.activity.grid, point.regions.grid, other.transform.GetInverse())
-        for name, mask in point.regions.masks.items():
-            if name in masks:
+        for name, share in point.regions.shares.items():
+            if name in shares:
                 told.append(limits.duplicate_region(name, point.label, reference.label))
                 continue
-            told += _cut(name, mask, ~reached, reference.label, settings)
-            brought = _brought(mask, point.regions.grid, reference.activity.grid, other.transform)
-            if mask.any() and not brought.any():
+            told += _cut(name, share, ~reached, reference.label, settings)
+            brought = _brought(share, point.regions.grid, reference.activity.grid, other.transform)
+            if share.any() and not brought.any():
                 continue  # nothing of it lies where the dose is computed; the finding says so
-            masks[name] = brought
+            shares[name] = brought
             if name in point.regions.volume_ml:
                 volumes[name] = point.regions.volume_ml[name]
-    if not masks:
+    if not shares:
         return None, tuple(told)
-    return LabelMap(reference.activity.grid, masks, volumes), tuple(told)
+    return LabelMap(reference.activity.grid, shares, volumes), tuple(told)
 
 
-def _brought(mask: Mask, own: Grid, grid: Grid, transform: Transform) -> Mask:
-    """A region onto another grid: voxels that it fills by half or more."""
-    return np.asarray(resample(to_image(mask.astype(np.float32), own), grid, transform, 0.0) >= 0.5)
+def _brought(share: Float32, own: Grid, grid: Grid, transform: Transform) -> Float32:
+    """A region onto another grid. Linear interpolation keeps its volume; its edge is a voxel wider."""
+    return np.asarray(np.clip(resample(to_image(share, own), grid, transform, 0.0), 0.0, 1.0))
 
 
-def _cut(name: str, mask: Mask, blind: Mask, label: str, settings: RegistrationSettings) -> list[Finding]:
+def _cut(name: str, share: Float32, blind: Mask, label: str, settings: RegistrationSettings) -> list[Finding]:
     """What to say of a region that lies in part where the time point ``label`` sees nothing."""
-    cut = float(np.count_nonzero(mask & blind)) / max(1, int(np.count_nonzero(mask)))
+    whole = float(share.sum(dtype=np.float64))
+    cut = float(share[blind].sum(dtype=np.float64)) / whole if whole > 0 else 0.0
     return [limits.cut_region(name, label, cut, settings)] if cut > settings.region_cut_fraction else []
 
 
@@ -248,8 +250,8 @@ def _cut_regions(
         if point is reference:
             continue
         blind = ~seen(point.activity.grid, regions.grid, other.transform)
-        for name, mask in regions.masks.items():
-            found += _cut(name, mask, blind, point.label, settings)
+        for name, share in regions.shares.items():
+            found += _cut(name, share, blind, point.label, settings)
     return found
 
 

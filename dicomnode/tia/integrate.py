@@ -14,6 +14,7 @@ from dicomnode.model import (
     Finding,
     LabelMap,
     Nuclide,
+    RegionRecovery,
     RegisteredCycle,
     RegisteredTimePoint,
     Severity,
@@ -29,7 +30,7 @@ from dicomnode.tia.single_time_point import single_time_point
 from dicomnode.tia.trapezoid import start_ratio, trapezoid
 from dicomnode.tia.uncertainty import combined
 from dicomnode.tia.voxels import PartWeights, Progress, linear_maps, mono_maps, without_negatives
-from dicomnode.tia.wording import no_activity, no_start, one_scan, recovered, still_rising
+from dicomnode.tia.wording import no_activity, no_start, one_scan, still_rising
 
 
 def no_progress(_fraction: float, _what: str) -> None:
@@ -52,7 +53,7 @@ def integrate(
     ------
     Inconsistent : nuclides, grids or times contradict each other
     NotConverged : a curve cannot be described by the method (and ``when_rising`` refuses), or too few points
-    ConfigError, OutOfDomain : a population half-life or a recovery coefficient is missing or out of range
+    ConfigError : a population half-life is missing
     """
     if nuclide.name != cycle.administration.nuclide:
         raise Inconsistent(
@@ -68,11 +69,16 @@ def integrate_points(
     nuclide: Nuclide,
     settings: TiaSettings,
     *,
+    recovered: Mapping[str, RegionRecovery] | None = None,
     progress: Progress = no_progress,
 ) -> TiaFit:
-    """As ``integrate``, for time points and regions alone; raises the same."""
+    """As ``integrate``, for time points and regions alone; raises the same.
+
+    ``recovered``: region -> its activities corrected for partial volume, which are integrated in place of
+    what the images (then corrected maps) show within its contour.
+    """
     _check(points, regions)
-    job = _Job(points, regions, nuclide.decay_per_s * 3600.0, settings)
+    job = _Job(points, regions, nuclide.decay_per_s * 3600.0, settings, recovered or {})
     parts = partition(points[0].activity.grid, regions)
     whole = job.estimate(measured(FIELD_OF_VIEW, points, None, None, settings))
     by_region = {name: job.region(name) for name in parts.names[1:]}
@@ -125,6 +131,7 @@ class _Job:
     regions: LabelMap | None
     physical_per_h: float
     settings: TiaSettings
+    recovered: Mapping[str, RegionRecovery] = field(default_factory=dict)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
 
     @property
@@ -142,28 +149,28 @@ class _Job:
         return self.regions.volume_ml.get(name) or self.regions.voxel_volume_ml(name)
 
     def region(self, name: str) -> Curve:
-        """The curve of a region's whole mask."""
+        """The curve of a whole region, what smaller ones own of it included."""
         assert self.regions is not None
-        curve = measured(name, self.points, self.regions.masks[name], self.volume_ml(name), self.settings)
-        if curve.recovery != 1.0:
-            self.say(recovered(curve, self.settings))
-        return self.estimate(curve)
+        share, recovered = self.regions.shares[name], self.recovered.get(name)
+        return self.estimate(
+            measured(name, self.points, share, self.volume_ml(name), self.settings, recovered)
+        )
 
     def part(self, parts: Partition, index: int, by_region: dict[str, Curve]) -> Curve:
         """The curve that a part's voxels follow: the region's own, or, where a smaller region took some of
-        its voxels, that of the voxels left to it."""
+        it, that of what is left to it."""
         assert self.regions is not None
-        name, mask = parts.names[index], parts.mask(index)
-        if np.count_nonzero(mask) in (0, np.count_nonzero(self.regions.masks[name])):
+        name, share = parts.names[index], parts.shares[index]
+        if not share.any() or np.array_equal(share, self.regions.shares[name]):
             return by_region[name]
-        return self.estimate(measured(name, self.points, mask, self.volume_ml(name), self.settings))
+        return self.estimate(measured(name, self.points, share, self.volume_ml(name), self.settings))
 
     def outside(self, parts: Partition, whole: Curve) -> Curve:
         """The curve of voxels outside every region."""
-        mask = parts.mask(0)
-        if mask.all() or not mask.any() or self.settings.outside == "field-of-view":
+        share = parts.shares[0]
+        if (share == 1).all() or not share.any() or self.settings.outside == "field-of-view":
             return whole
-        curve = measured(REMAINDER, self.points, mask, None, self.settings)
+        curve = measured(REMAINDER, self.points, share, None, self.settings)
         by_region = self.settings.method not in ("trapezoid", "voxel-mono-exponential")
         if self.settings.outside == "trapezoid" and by_region:
             return curve, self.trapezoid(curve)
@@ -247,11 +254,10 @@ class _Job:
         """TIA map with its findings, and sigma map."""
         grid, u = self.points[0].activity.grid, self.settings.uncertainty
         if self.settings.method == "voxel-mono-exponential":
-            recovery = np.array([curve.recovery for curve, _ in by_part])
             common = np.array([combined(_without(curve.common, "contour")) for curve, _ in by_part])
             fallback = self._weights([(c, self.trapezoid(c)) for c, _ in by_part])
             tia, sigma, unfitted, bounded = mono_maps(
-                self.points, parts, fallback, recovery, common, self.physical_per_h, u, progress
+                self.points, parts, fallback, common, self.physical_per_h, u, progress
             )
             self._voxels_said(unfitted, bounded)
         else:
@@ -259,7 +265,7 @@ class _Job:
         return without_negatives(tia, grid, self.settings.negative_voxels), TiaMap(grid, sigma)
 
     def _weights(self, by_part: list[Curve]) -> PartWeights:
-        k = np.array([e.voxel_weight_h / c.recovery for c, e in by_part])
+        k = np.array([e.voxel_weight_h for _, e in by_part])
         shared = [combined(_without(budget(c, e), "counts", "contour")) for c, e in by_part]
         return PartWeights(k, np.array(shared))
 
@@ -314,7 +320,7 @@ class _Job:
         return (note, *counted(self.points), *(_empty(n) for n in missing), *self.findings.values())
 
     def regions_has(self, name: str) -> bool:
-        return self.regions is not None and bool(self.regions.masks[name].any())
+        return self.regions is not None and bool(self.regions.shares[name].any())
 
 
 def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
@@ -322,5 +328,5 @@ def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
 
 
 def _empty(name: str) -> Finding:
-    sentence = f"region {name!r} covers no voxel of the grid and has no result"
+    sentence = f"region {name!r} covers nothing of the grid and has no result"
     return Finding("tia-empty-region", Severity.WARNING, sentence, subject=name)

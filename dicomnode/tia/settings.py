@@ -36,31 +36,6 @@ class PopulationHalfLife(Settings):
     source: str = Field(description="publication or the site's own patients", min_length=1)
 
 
-class RecoveryCurve(Settings):
-    """Recovery coefficient by volume, from the camera's own sphere phantom and reconstruction.
-
-    Between the points the coefficient is linear in the logarithm of the volume; above the largest
-    volume it keeps its last value; below the smallest it is not extrapolated (OutOfDomain).
-    """
-
-    volume_ml: tuple[float, ...] = Field(description="sphere volumes, mL, increasing", min_length=2)
-    coefficient: tuple[float, ...] = Field(description="recovered / true activity", min_length=2)
-    relative_uncertainty: float = Field(
-        0.05, description="standard uncertainty of a coefficient, relative", ge=0, lt=1
-    )
-    source: str = Field(description="camera, collimator, reconstruction and date", min_length=1)
-
-    @model_validator(mode="after")
-    def _is_a_curve(self) -> Self:
-        if len(self.volume_ml) != len(self.coefficient):
-            raise ValueError("volume_ml and coefficient need the same number of entries")
-        if any(b <= a for a, b in zip((0.0, *self.volume_ml), self.volume_ml, strict=False)):
-            raise ValueError("volume_ml must be positive and increasing")
-        if not all(0 < c <= 1.5 for c in self.coefficient):
-            raise ValueError("coefficient must lie in (0, 1.5]")
-        return self
-
-
 class UncertaintySettings(Settings):
     """Inputs to the uncertainty budget (EANM guidance, Gear et al. 2018, doi 10.1007/s00259-018-4136-7)."""
 
@@ -178,17 +153,20 @@ class TiaSettings(Settings):
     by_agent: tuple[AgentTia, ...] = Field(
         (), description="method and start by agent or nuclide; the record that says most of an agent counts"
     )
-    recovery: RecoveryCurve | None = Field(
-        None,
-        description="recovery coefficient by volume, applied to regions; none: no partial-volume correction",
-    )
-    recovery_regions: tuple[str, ...] = Field(
-        (), description="regions that recovery is applied to; empty: every region"
-    )
     uncertainty: UncertaintySettings = Field(
         default_factory=lambda: UncertaintySettings.model_validate({}),
         description="inputs to the uncertainty budget",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recovery_moved(cls, table: object) -> object:
+        if isinstance(table, dict) and table.keys() & {"recovery", "recovery_regions"}:
+            raise ValueError(
+                "a curve of spheres does not fit regions of other shapes, sizes and surroundings: remove it, "
+                "and state the width of the images under [[recovery.widths]] (docs/recovery.md)"
+            )
+        return table
 
     def agent(self, nuclide: str, radiopharmaceutical: str) -> AgentTia | None:
         """The record of an agent: of those that fit, the one that states most; None where none fits.

@@ -13,6 +13,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 
 from dicomnode.audit import codes, events
+from dicomnode.audit.about import Person
 from dicomnode.audit.codes import Code
 from dicomnode.audit.event import Event, Outcome, Party, instant
 from dicomnode.audit.events import About
@@ -67,6 +68,11 @@ EVERY: dict[str, Event] = {
     "transfer_begun": events.transfer_begun(HERE, PEER, CT, attempt=2),
     "transferred": events.transferred(HERE, PEER, CT, outcome=Outcome.MINOR, status="B000"),
     "commitment": events.commitment(HERE, PEER, CT, step="FAILED", transaction_uid="1.7", reason="0112"),
+    "user_authenticated": events.user_authenticated(
+        "DICOMNODE", Person("eva", "Eva E."), role="physicist", address="127.0.0.1"
+    ),
+    "log_in_failed": events.log_in_failed("DICOMNODE", "eva", address="127.0.0.1", why="wrong password"),
+    "data_exported": events.data_exported(Person("eva", "Eva E."), CT, what="question 9", rows=3),
     "instances_viewed": events.instances_viewed("eva", CT, what="show"),
     "study_deleted": events.study_deleted(HERE, CT, instances={"1.2": 3, "1.3": 1}, because="30 years"),
     "audit_log_used": events.audit_log_used(
@@ -111,7 +117,7 @@ def test_every_constructor_is_tried_here() -> None:
 def test_our_codes_are_those_of_ps3_16() -> None:
     dcm = {code: meaning for entry in concepts["DCM"].values() for code, (meaning, _) in entry.items()}
     ours = [item for item in vars(codes).values() if isinstance(item, Code) and item.scheme == "DCM"]
-    assert len(ours) == 17
+    assert len(ours) == 21
     assert {code.code: code.meaning for code in ours} == {code.code: dcm[code.code] for code in ours}
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from pydicom import Dataset
 from sqlalchemy import func, select
 
+from dicomnode.audit.about import Person
 from dicomnode.casebook import contradictions, corrections
 from dicomnode.casebook.status import status
 from dicomnode.cli import cli
@@ -18,6 +19,7 @@ from dicomnode.errors import Refused
 from tests.faults.tiny import Tiny
 from tests.helpers.node_in_one_process import Desk
 
+BY = Person("AB", "AB")
 RIGHT, WRONG, TOLD = "T-one", "T-0ne", "2026-03-02T08:30+00:00"
 
 
@@ -101,8 +103,8 @@ def test_where_the_first_are_right_both_cycles_go_on_as_they_were(corrected: Des
     found = cycles(corrected)
     assert len(found[RIGHT]["time_points"]) == 2
     assert [f["rule"] for f in found[RIGHT]["findings"] if f["rule"] == "correction-waits"] == []
-    assert found[RIGHT]["cycle"]["state"] == "COLLECTING"
-    corrections.choose(corrected.house, "second", [str(scan(24.0)[0].StudyInstanceUID)], "AB", "after all")
+    assert [f["rule"] for f in found[RIGHT]["findings"] if f["severity"] == "hold"] == ["near-twin"]
+    corrections.choose(corrected.house, "second", [str(scan(24.0)[0].StudyInstanceUID)], BY, "after all")
     corrected.index()
     assert len(cycles(corrected)[RIGHT]["time_points"]) == 3
 
@@ -138,4 +140,4 @@ def test_a_conflict_stops_a_cycle_that_is_ready_at_once_and_counts_as_it_grows(d
 
 def test_a_choice_of_what_did_not_come_twice_is_refused(desk: Desk) -> None:
     with pytest.raises(Refused, match="no two objects came under such a UID"):
-        corrections.choose(desk.house, "first", ["1.2.3"], "AB", "x")
+        corrections.choose(desk.house, "first", ["1.2.3"], BY, "x")

@@ -62,9 +62,23 @@ def test_what_photons_were_expected_to_lose_is_what_they_lost(cube):
     assert abs(totals[3]) < 0.004 * totals[0]
 
 
-def test_no_voxel_is_below_zero_and_the_balance_holds(cube):
-    found = simulate(cube("I-131", 15), TransportSettings(decays=2000, threads=1), 5, lambda *_: None)
-    assert found.mev.min() >= 0
+def test_few_histories_leave_every_mean_unbiased_and_the_balance_holds(cube):
+    """20 runs of 2000 decays against one of a million: while voxels below zero were set to zero, regions far
+    from the source gained 2.2 % and the second shell lost 2.5 % (60 runs; their sigma was 0.3 %)."""
+    problem = cube("I-131", 15)
+    runs = [
+        simulate(problem, TransportSettings(decays=2000, threads=1), s, lambda *_: None) for s in range(20)
+    ]
+    long = simulate(problem, TransportSettings(decays=1e6, threads=1), 99, lambda *_: None)
+    offset = np.abs(np.indices(problem.decays.shape) - 7).max(axis=0)
+    assert min(found.mev.min() for found in runs) < 0
+    for near, far in ((1, 1), (2, 2), (3, 4), (5, 7)):
+        region = (offset >= near) & (offset <= far)
+        means = np.array([found.mev[region].mean() for found in runs])
+        sigma = means.std(ddof=1) / means.mean() / len(means) ** 0.5
+        assert sigma < 0.01
+        assert abs(means.mean() / long.mev[region].mean() - 1) < 3 * sigma + 0.002, (near, far)
+    found = runs[0]
     assert found.mev.sum() + found.escaped_mev == pytest.approx(found.emitted_mev, rel=1e-9)
 
 

@@ -18,6 +18,9 @@ from dicomnode.compare.moments.scan_statistic import scan
 from dicomnode.compare.pair import Mass, Pair
 from dicomnode.compare.transport.sliced import sliced
 
+NOISE_SD = 10.0
+"""A transport's own noise below zero is none of its faults up to so many of its standard deviations."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -49,8 +52,8 @@ class Gate:
 
 
 def sanity_gate(pair: Pair, settings: VerdictSettings, kind: Mass) -> Gate:
-    """No negative dose beyond ringing; total within its limit plus three standard deviations."""
-    lowest = float(pair.evaluated[pair.body].min())
+    """No negative dose beyond ringing and noise; total within its limit plus three standard deviations."""
+    lowest = float((pair.evaluated + NOISE_SD * pair.evaluated_sigma)[pair.body].min())
     floor = -settings.negative_share * pair.hot_gy
     if lowest < floor:
         return Gate("sanity", State.FAIL, f"the evaluated map holds negative dose down to {lowest:.4g} Gy",
@@ -82,9 +85,9 @@ def region_gate(pair: Pair, settings: VerdictSettings) -> tuple[Gate, tuple[Regi
     """Every region's mean within its tolerance, with its standard error."""
     limits = {
         name: settings.small_region_share
-        if np.count_nonzero(mask) * pair.grid.voxel_ml < settings.small_region_ml
+        if share.sum() * pair.grid.voxel_ml < settings.small_region_ml
         else settings.region_share
-        for name, mask in pair.regions.items()
+        for name, share in pair.regions.items()
     }
     errors = region_errors(pair, limits, settings.region_p)
     if not errors:

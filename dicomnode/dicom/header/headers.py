@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 from dicomnode.dicom import sop_classes as sop
 from dicomnode.dicom.header.administration import administrations_of, reports_administration
 from dicomnode.dicom.header.dataset import NATIVE, Attributes, open_object, quiet
-from dicomnode.dicom.header.radiopharmaceutical import Injected, acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.orientation import stated_position
+from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.errors import Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import InstanceHeader, Role
@@ -24,7 +26,8 @@ FACTS = (
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices",
     "PatientPosition", "DecayCorrection", "DecayFactor", "CorrectedImage", "AttenuationCorrectionMethod",
     "ScatterCorrectionMethod", "ReconstructionMethod", "ConvolutionKernel", "ActualFrameDuration",
-    "PatientWeight", "PatientSize", "KVP", "ContrastBolusAgent", "SliceThickness",
+    "PatientWeight", "PatientSize", "KVP", "PatientName", "PatientBirthDate", "PatientSex",
+    "IssuerOfPatientID", "ContrastBolusAgent", "SliceThickness",
 )  # fmt: skip
 
 LONGEST_CODE = 16
@@ -60,9 +63,11 @@ def read_header(path: Path, zone: ZoneInfo) -> InstanceHeader:
     clock = clock_of(obj, zone)
     acquired = acquired_at(obj, clock)
     injected = _injected_of_report(obj, zone) if role is Role.ADMINISTRATION else read_injected(obj, clock)
-    about_time = acquired.findings if role in (Role.EMISSION, Role.PROJECTIONS, Role.CT) else ()
-    findings = (*about_time, *injected.findings)
+    lies = stated_position(obj)
+    is_scan = role in (Role.EMISSION, Role.PROJECTIONS, Role.CT)
+    findings = (*(acquired.findings + lies.findings if is_scan else ()), *injected.findings)
     facts = {key: text for key in FACTS if (text := obj.text(key))} | _nm_facts(obj)
+    facts |= {"PatientPosition": lies.value} if lies.value else {}
     return InstanceHeader(
         sop_instance_uid=obj.uid,
         sop_class_uid=obj.text("SOPClassUID"),

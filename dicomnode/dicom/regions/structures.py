@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dicomnode.dicom import sop_classes as sop
 from dicomnode.dicom.header.dataset import Attributes, open_object, quiet
 from dicomnode.dicom.header.headers import role_of
 from dicomnode.dicom.regions.rtstruct import Roi, rois_of, slabs_of, usual_distance
 from dicomnode.dicom.regions.seg import segments_of
-from dicomnode.dicom.regions.slabs import Mask, Slabs, mask_on
+from dicomnode.dicom.regions.slabs import Share, Slabs, share_on
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
 from dicomnode.model import Finding, Grid, LabelMap, Severity
 from dicomnode.model.series import Role
@@ -28,19 +30,18 @@ Region = tuple[int, str, Slabs | None, tuple[Finding, ...]]
 def read_structures(
     paths: Sequence[Path], grid: Grid, frame_of_reference_uid: str
 ) -> tuple[LabelMap, tuple[Finding, ...]]:
-    """Regions of RTSTRUCT and SEG objects as masks on ``grid``.
+    """Regions of RTSTRUCT and SEG objects on ``grid``, as the part of each voxel that they fill.
 
     The rule: each contour plane (or segmentation frame) is a slab from half-way to the plane before to
     half-way to the plane after; within a plane a point is inside where it lies within an odd number of the
-    ROI's contours (holes, keyholes); a voxel belongs to the region where the region fills at least half of
-    it. ``LabelMap.volume_ml`` holds the volume before, by contours or segmentation voxels;
-    ``LabelMap.voxel_volume_ml`` that on the grid; each region's finding states both.
+    ROI's contours (holes, keyholes). ``LabelMap.volume_ml`` holds the volume before, by contours or
+    segmentation voxels; ``LabelMap.voxel_volume_ml`` that on the grid; each region's finding states both.
 
     Regions may overlap. Names that occur twice get their number: "kidney", "kidney (ROI 7)". Points and
     open contours are skipped, and a region that cannot be read left out, with a finding. Raises Inconsistent
     where an object's frame of reference is another one, Refused for objects that hold no usable region.
     """
-    masks: dict[str, Mask] = {}
+    shares: dict[str, Share] = {}
     volumes: dict[str, float] = {}
     findings: list[Finding] = []
     for path in paths:
@@ -49,19 +50,20 @@ def read_structures(
             findings.extend(about)
             if slabs is None:
                 continue
-            if len(masks) >= MAX_REGIONS:
+            if len(shares) >= MAX_REGIONS:
                 raise Refused(f"more than {MAX_REGIONS} regions", uid=obj.uid)
-            name = _unique(label or f"region {number}", number, masks)
-            mask = mask_on(slabs, grid)
-            if not mask.any():
+            name = _unique(label or f"region {number}", number, shares)
+            share = share_on(slabs, grid)
+            if not share.any():
                 findings.append(_lost(name, slabs.volume_ml, obj.uid))
                 continue
-            masks[name], volumes[name] = mask, slabs.volume_ml
-            findings.append(_volumes(name, slabs.volume_ml, float(mask.sum()) * grid.voxel_ml, obj.uid))
-    if not masks:
+            shares[name], volumes[name] = share, slabs.volume_ml
+            on_grid = float(share.sum(dtype=np.float64)) * grid.voxel_ml
+            findings.append(_volumes(name, slabs.volume_ml, on_grid, obj.uid))
+    if not shares:
         why = "; ".join(f.sentence for f in findings) or "they hold none"
         raise Unsupported(f"no region could be read from the structures ({why})")
-    return LabelMap(grid, masks, volumes), tuple(findings)
+    return LabelMap(grid, shares, volumes), tuple(findings)
 
 
 def _regions(obj: Attributes, frame_of_reference_uid: str) -> Iterator[Region]:
@@ -126,7 +128,7 @@ def _require_frame(stated: str, wanted: str, uid: str) -> None:
         )  # fmt: skip
 
 
-def _unique(label: str, number: int, taken: dict[str, Mask]) -> str:
+def _unique(label: str, number: int, taken: dict[str, Share]) -> str:
     name = label if label not in taken else f"{label} (ROI {number})"
     count = 2
     while name in taken:
@@ -139,7 +141,7 @@ def _empty(name: str, why: str, uid: str) -> Finding:
 
 
 def _lost(name: str, volume_ml: float, uid: str) -> Finding:
-    sentence = f"region {name} ({volume_ml:.2f} mL) half-fills no voxel: it lies off the grid or is too small"
+    sentence = f"region {name} ({volume_ml:.2f} mL) lies outside the image"
     return Finding("region-left-out", Severity.WARNING, sentence, volume_ml, None, "mL", uid)
 
 
@@ -149,8 +151,6 @@ def _volumes(name: str, before_ml: float, after_ml: float, uid: str) -> Finding:
     loud = apart > VOLUME_LIMIT * before_ml and apart > SMALL_ML
     sentence = f"region {name}: {before_ml:.2f} mL as drawn, {after_ml:.2f} mL on the grid"
     if loud:
-        sentence += (
-            ": the grid is too coarse for it, or it reaches beyond the volume; judge its dose with care"
-        )
+        sentence += ": it reaches beyond the image; judge its dose with care"
     severity = Severity.WARNING if loud else Severity.NOTE
     return Finding("region-volume", severity, sentence, after_ml, before_ml, "mL", uid)

@@ -32,7 +32,9 @@ from dicomnode.model import DoseMap, Grid
 RT_DOSE_STORAGE = "1.2.840.10008.5.1.4.1.1.481.2"
 
 NEGATIVE_TOLERANCE = 1e-4
-"""Dose below zero by more than this fraction of the maximum is no rounding of an FFT: it is a fault."""
+"""Dose below zero by more than this fraction of the maximum is no rounding of an FFT: noise, or a fault."""
+NEGATIVE_SIGMAS = 10.0
+"""Dose below zero by more than so many of its own standard uncertainties is no noise: a fault."""
 
 
 def write_rtdose(
@@ -54,8 +56,10 @@ def write_rtdose(
 
     Parameters
     ----------
-    dose : what is written is ``dose.gy``. For ``dose_type`` "EFFECTIVE" it holds a radiobiologically
-        weighted dose (BED, EQD2), still in Gy (PS3.3 C.8.8.3, CP-2379)
+    dose : what is written is ``dose.gy``; voxels that noise left below zero become zero, because stored
+        values are unsigned (PS3.3 C.8.8.3, Pixel Representation), and ``raised_share`` says how much that
+        adds. For ``dose_type`` "EFFECTIVE" it holds a radiobiologically weighted dose (BED, EQD2), still in
+        Gy (PS3.3 C.8.8.3, CP-2379)
     patient : of the reference image, whose study and frame of reference the dose joins
     bits : 32, or 16 for a peer that reads no more
     plan : the plan this dose refers to; it must be sent first, a dangling reference is an error to
@@ -76,6 +80,7 @@ def write_rtdose(
     ds = new_object(RT_DOSE_STORAGE, "RTDOSE", patient, identity)
     ds.OperatorsName = ""
     put_frame_of_reference(ds, patient)
+    _require_no_fault(dose)
     grid, gy = upright(dose.grid, dose.gy)
     _put_geometry(ds, grid)
     _put_pixels(ds, gy, bits)
@@ -137,18 +142,30 @@ def _put_pixels(ds: Dataset, gy: npt.NDArray[np.float32], bits: int) -> None:
     ds.add_new("PixelData", "OW", data + b"\0" * (len(data) % 2))
 
 
+def raised_share(dose: DoseMap) -> float:
+    """What setting voxels below zero to zero adds to the sum over the grid, as a share of it."""
+    total = float(dose.gy.sum(dtype=np.float64))
+    return -float(np.minimum(dose.gy, 0).sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+def _require_no_fault(dose: DoseMap) -> None:
+    """Below zero by no more than rounding and noise."""
+    floor = np.maximum(NEGATIVE_TOLERANCE * max(float(dose.gy.max()), 0.0), NEGATIVE_SIGMAS * dose.sigma_gy)
+    below = dose.gy < -floor
+    if below.any():
+        raise Inconsistent(
+            "the dose map holds negative dose", attribute="DoseMap.gy",
+            value=f"{float(dose.gy[below].min()):.4g} Gy",
+            remedy="This is a fault of the dose engine: report it with the calculation's record",
+        )  # fmt: skip
+
+
 def quantised(gy: npt.NDArray[np.float32], bits: int) -> tuple[npt.NDArray[np.unsignedinteger], str]:
-    """Stored little-endian integers and the DoseGridScaling text; error at most half a step.
+    """Stored little-endian integers and the DoseGridScaling text; error at most half a step, none below 0.
 
     The scaling is rounded *up* at its ninth digit, so that the maximum fits without clipping.
     """
-    lowest, highest = float(gy.min()), float(gy.max())
-    if lowest < -NEGATIVE_TOLERANCE * max(highest, 0.0):
-        raise Inconsistent(
-            "the dose map holds negative dose", attribute="DoseMap.gy", value=f"{lowest:.4g} Gy",
-            remedy="This is a fault of the dose engine: report it with the calculation's record",
-        )  # fmt: skip
-    top = 2**bits - 1
+    highest, top = float(gy.max()), 2**bits - 1
     scaling = _rounded_up(highest / top) if highest > 0 else "1e-06"
     step = float(scaling)
     stored = np.empty(gy.shape, dtype=f"<u{bits // 8}")

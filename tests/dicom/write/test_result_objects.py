@@ -26,7 +26,7 @@ from dicomnode.dicom.uids import is_uid, named_uid, revision_uid
 from dicomnode.dicom.write.encapsulated_pdf import write_encapsulated_pdf
 from dicomnode.dicom.write.modules import ObjectIdentity, ds_text
 from dicomnode.dicom.write.parametric_map import write_dose_sigma, write_tia_map
-from dicomnode.dicom.write.rtdose import RT_DOSE_STORAGE, quantised, write_rtdose
+from dicomnode.dicom.write.rtdose import RT_DOSE_STORAGE, quantised, raised_share, write_rtdose
 from dicomnode.dicom.write.rtplan import plan_reference, write_companion_plan
 from dicomnode.dicom.write.structured_report import (
     COMPREHENSIVE_SR_STORAGE,
@@ -182,11 +182,19 @@ def test_a_decimal_string_fits_and_keeps_nine_digits(value: float) -> None:
 
 def test_dose_below_zero_by_more_than_rounding_is_a_fault(dose: DoseMap) -> None:
     gy = dose.gy.copy()
-    gy[0, 0, 0] = -0.1
+    gy[0, 0, 0] = -20 * dose.sigma_gy.max() - 1
     with pytest.raises(Inconsistent, match="holds negative dose"):
-        quantised(gy, 32)
+        write_rtdose(replace(dose, gy=gy), PATIENT, identity("dose"))
     gy[0, 0, 0] = -1e-6
     assert quantised(gy, 32)[0][0, 0, 0] == 0  # clipped, not wrapped to 2**32 - 1
+
+
+def test_dose_that_noise_left_below_zero_is_written_as_zero_and_said(dose: DoseMap) -> None:
+    gy, sigma = dose.gy.copy(), dose.sigma_gy.copy()
+    gy[0, 0, 0], sigma[0, 0, 0] = -0.1, 0.05
+    noisy = replace(dose, gy=gy, sigma_gy=sigma)
+    assert read(write_rtdose(noisy, PATIENT, identity("dose"))).pixel_array[0, 0, 0] == 0
+    assert raised_share(noisy) == pytest.approx(0.1 / gy.sum(dtype=np.float64))
 
 
 def test_without_a_frame_of_reference_no_dose_is_written(dose: DoseMap) -> None:
@@ -342,7 +350,9 @@ def all_objects(dose: DoseMap) -> dict[str, Callable[[], bytes]]:
         ),
         "plan": lambda: write_companion_plan(PATIENT, identity("plan"), label="Lu-177 cycle 1"),
         "tia": lambda: write_tia_map(TiaMap(dose.grid, dose.gy), PATIENT, identity("t"), sources=SOURCES),
-        "sigma": lambda: write_dose_sigma(dose, PATIENT, identity("s"), sources=CT),
+        "sigma": lambda: write_dose_sigma(
+            dose.grid, dose.sigma_gy, PATIENT, identity("s"), sources=CT
+        ),
         "report": lambda: write_organ_dose_sr(
             ORGANS, PATIENT, identity("sr"), sources=SOURCES, supersedes=old_report
         ),
