@@ -8,16 +8,18 @@ import re
 import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Self, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from dicomnode.archive.settings import ArchiveSettings
 from dicomnode.audit.settings import AuditSettings
 from dicomnode.check.settings import CheckSettings
+from dicomnode.cycle.administration import SAME_ADMINISTRATION
 from dicomnode.cycle.settings import AdministrationRecord, CycleSettings
 from dicomnode.delivery.settings import DeliverySettings
 from dicomnode.errors import ConfigError, EngineUnavailable
@@ -108,6 +110,21 @@ class Config(Settings):
     administration: tuple[AdministrationRecord, ...] = Field(
         (), description="administrations that no object tells of"
     )
+
+    @model_validator(mode="after")
+    def _each_administration_once(self) -> Self:
+        """Two entries of one patient, nuclide and half day are one administration stated twice."""
+        zone = ZoneInfo(self.node.zone)
+        for one, other in combinations(self.administration, 2):
+            a, b = (r.at if r.at.tzinfo else r.at.replace(tzinfo=zone) for r in (one, other))
+            same = (one.patient_id, one.nuclide) == (other.patient_id, other.nuclide)
+            if same and abs(a - b) < SAME_ADMINISTRATION:
+                raise ValueError(
+                    f"two entries of [[administration]] state one administration of {one.nuclide}: "
+                    f"{one.activity_mbq:g} MBq at {a:%Y-%m-%d %H:%M} and {other.activity_mbq:g} MBq at "
+                    f"{b:%Y-%m-%d %H:%M}; leave the right one"
+                )
+        return self
 
     @property
     def checkpoint_folder(self) -> Path:

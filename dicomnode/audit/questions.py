@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from dicomnode.errors import Refused
+from dicomnode.model.text import spreadsheet_cell
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,6 @@ def _answer(session: Session, query: Query, given: Mapping[str, str]) -> Answer:
     return Answer(tuple(found.keys()), tuple(tuple(row) for row in found))
 
 
-def harmless(cells: Sequence[object]) -> list[str]:
-    """Cells of a CSV line that no spreadsheet runs: names and comments come from the wire."""
-    shown = ["" if cell is None else str(cell) for cell in cells]
-    return ["'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in shown]
+def cells(row: Sequence[object]) -> list[str]:
+    """A row for a CSV file that no spreadsheet runs: names and comments come from the wire."""
+    return [spreadsheet_cell("" if value is None else str(value)) for value in row]

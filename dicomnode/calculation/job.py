@@ -68,6 +68,17 @@ class EarlierOrgan(Settings):
     bed_gy: float | None
     eqd2_gy: float | None
 
+    @classmethod
+    def of(cls, organ: OrganDose) -> EarlierOrgan:
+        """What a sum over cycles uses of it."""
+        return cls(
+            region=organ.region,
+            mean_gy=organ.mean_gy,
+            sigma_gy=organ.sigma_gy,
+            bed_gy=organ.bed_gy,
+            eqd2_gy=organ.eqd2_gy,
+        )
+
     def noun(self) -> OrganDose:
         """As a noun; what a sum over cycles does not use is zero."""
         return OrganDose(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dicomnode import __version__
-from dicomnode.archive.store import Store
 from dicomnode.calculation import shown
-from dicomnode.calculation.job import Job, Product
+from dicomnode.calculation.files import Files
+from dicomnode.calculation.job import Job, Product, Step
 from dicomnode.calculation.spect import MadeSpect, spect_objects
 from dicomnode.config import Config
 from dicomnode.delivery.settings import DoseVariant, dose_variants, reported_doses
@@ -42,7 +42,23 @@ SERIES = {"rtdose": 9100, "rtplan": 9101, "tia-map": 9102, "sigma-map": 9103, "s
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Everything that was computed for a revision."""
+    """Everything that was computed for a cycle.
+
+    Attributes
+    ----------
+    registered : all time points on one grid, with the CT and what registration found
+    body : density (g/cm3), tissues and outline on that grid
+    regions : regions on that grid, "body" among them
+    fit : time-integrated activity per voxel (MBq s/mL) and per region, with the curves
+    dose : absorbed dose per voxel and its standard uncertainty, Gy
+    organs : dose of each region, Gy
+    engine : name, version and data digests of the dose engine
+    verdict : all findings; ``release`` is false where one of them holds
+    nuclide : of the administration
+    made : SPECT that were reconstructed here
+    ct : of the reference time point, as it came
+    steps : what every step computed, by SHA-256 digest
+    """
 
     registered: RegisteredCycle
     body: Anatomy
@@ -55,14 +71,14 @@ class Answer:
     nuclide: Nuclide
     made: tuple[MadeSpect, ...] = ()
     ct: HuMap | None = None
-    """Of the reference time point, as it came."""
+    steps: tuple[Step, ...] = ()
 
 
-def write_objects(job: Job, config: Config, store: Store, answer: Answer) -> tuple[Product, ...]:
+def write_objects(job: Job, config: Config, files: Files, answer: Answer) -> tuple[Product, ...]:
     """Make and keep every object that some peer may want; the same job gives the same bytes."""
-    context = _context(job, config, store, answer)
+    context = _context(job, config, files, answer)
     return tuple(
-        Product(role, store.put(content), sop_class_uid, sop_instance_uid)
+        Product(role, files.put(content), sop_class_uid, sop_instance_uid)
         for role, content, sop_class_uid, sop_instance_uid in _objects(context, config, answer)
     )
 
@@ -98,7 +114,7 @@ class _Context:
         return SourceImage(sop_class_uid, older.objects[role], series, self.patient.study_uid)
 
 
-def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context:
+def _context(job: Job, config: Config, files: Files, answer: Answer) -> _Context:
     """Patient and study of the reference CT (of the reference SPECT where there is no CT)."""
     from pydicom import dcmread
 
@@ -106,12 +122,12 @@ def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context
 
     point = next(p for p in job.time_points if p.label == answer.registered.reference)
     of_reference = point.ct or point.emission
-    first = dcmread(store.path(next(iter(of_reference.instances.values()))), stop_before_pixels=True)
+    first = dcmread(files.path(next(iter(of_reference.instances.values()))), stop_before_pixels=True)
     sources = []
     for p in job.time_points:
         for series in (p.emission, p.ct):
             for digest in series.instances.values() if series is not None else ():
-                sources.append(source_image(dcmread(store.path(digest), stop_before_pixels=True)))
+                sources.append(source_image(dcmread(files.path(digest), stop_before_pixels=True)))
     return _Context(job, ZoneInfo(config.node.zone), patient_study(first), tuple(sources))
 
 
@@ -163,7 +179,7 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         encapsulated_pdf.ENCAPSULATED_PDF_STORAGE,
         identity.sop_instance_uid,
     )
-    yield "picture", _picture(answer, config), "", ""
+    yield "picture", picture(answer, config), "", ""
     yield from ((role, content, "", "") for role, content in _to_look_at(answer, sigma_gy))
     for spect in answer.made:
         yield from spect_objects(spect, context.job, config)
@@ -248,7 +264,7 @@ def _report(context: _Context, config: Config, answer: Answer) -> bytes:
     return write_report(content, config.results)
 
 
-def _picture(answer: Answer, config: Config) -> bytes:
+def picture(answer: Answer, config: Config) -> bytes:
     from dicomnode.results.pictures import Scene, focus_mm, png
 
     scene = Scene(

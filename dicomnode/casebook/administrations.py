@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About, Person
+from dicomnode.calculation.planning import configured_administrations
 from dicomnode.config import Config
 from dicomnode.database.tables import AdministrationRow
 from dicomnode.errors import Refused
@@ -41,19 +41,7 @@ def told(session: Session, patient_id: str, config: Config, *, reports: bool) ->
         if r.source.startswith(PERSON) != reports and not r.source.startswith(RESTATED)
     ]
     if not reports:
-        zone = ZoneInfo(config.node.zone)
-        administrations += [
-            Administration(
-                a.nuclide,
-                a.activity_mbq,
-                a.at if a.at.tzinfo else a.at.replace(tzinfo=zone),
-                a.radiopharmaceutical,
-                a.residual_mbq,
-                "config",
-            )
-            for a in config.administration
-            if a.patient_id == patient_id
-        ]
+        administrations += configured_administrations(config, patient_id)
     return administrations
 
 

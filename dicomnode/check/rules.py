@@ -25,6 +25,17 @@ def administration_is_known(administration: Administration | None) -> Iterator[F
         )
 
 
+def conflicting_instance(sop_instance_uid: str) -> Finding:
+    """PS3.5 9, of files in a folder."""
+    return Finding(
+        "conflicting-instance",
+        Severity.HOLD,
+        "two different objects have one SOP Instance UID; the first is used: find out which is right, and "
+        "remove the other from the folder",
+        subject=sop_instance_uid,
+    )
+
+
 def contradicting_objects(named: str, objects: int, what: str, series_uid: str, newest_uid: str) -> Finding:
     """PS3.5 9: a UID names one object for ever, so that one of the two is wrong. ``named``: how many of what;
     ``what``: in what they differ."""

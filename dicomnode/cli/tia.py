@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from dicomnode.cli.options import assume_option, assuming
 from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent, Refused
 from dicomnode.model import (
+    ActivityMap,
     LabelMap,
     RegisteredTimePoint,
     RegistrationQuality,
@@ -24,6 +26,7 @@ from dicomnode.model import (
 
 if TYPE_CHECKING:
     from dicomnode.calculation.recovery import RecoveredCycle
+    from dicomnode.files.volumes import Assume
     from dicomnode.tia import TiaSettings
 
 FILE = click.Path(path_type=Path)
@@ -40,14 +43,13 @@ GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, n
     type=FILE,
     multiple=True,
     required=True,
-    help="Volume, Bq/mL; once per time point.",
+    help="Volume, Bq/mL, a file or a folder with one DICOM series; once per time point.",
 )
 @click.option(
     "--hours",
     type=float,
     multiple=True,
-    required=True,
-    help="Its time since administration, h; in the same order.",
+    help="Its time since administration, h; in the same order. Folders of DICOM state it themselves.",
 )
 @click.option(
     "--noise",
@@ -80,6 +82,7 @@ GIVEN = RegistrationQuality("identity", (0.0,) * 6, (0.0, 0.0, 0.0), nan, nan, n
     "docs/recovery.md.",
 )
 @click.option("--recovered-out", type=FILE, default=None, help="TIA volume corrected for partial volume.")
+@assume_option
 @click.option("--out", type=FILE, required=True, help="TIA volume, MBq s/mL.")
 @click.option("--sigma-out", type=FILE, default=None, help="Its standard uncertainty, MBq s/mL.")
 @click.option(
@@ -102,6 +105,7 @@ def tia(
     settings_file: Path | None,
     fwhm_mm: float | None,
     recovered_out: Path | None,
+    assumed: tuple[str, ...],
     out: Path,
     sigma_out: Path | None,
     report: Path | None,
@@ -109,7 +113,7 @@ def tia(
     """Integrate activity over time, from administration to infinity."""
     chosen = {"method": method, "start": start, "time_point_hours": at_hours}
     try:
-        points = _points(activities, hours, noises)
+        points = _points(activities, hours, noises, assuming(assumed))
         labels = _labels(regions, region_names)
         if fwhm_mm and labels is None:
             raise Inconsistent("--recovery corrects regions; give them with --regions")
@@ -133,11 +137,11 @@ def tia(
 
 
 def _points(
-    activities: tuple[Path, ...], hours: tuple[float, ...], noises: tuple[Path, ...]
+    activities: tuple[Path, ...], hours: tuple[float, ...], noises: tuple[Path, ...], assume: Assume
 ) -> list[RegisteredTimePoint]:
-    from dicomnode.files.volumes import read_activity, read_counting
+    from dicomnode.files.volumes import read_counting
 
-    if len(activities) != len(hours):
+    if hours and len(activities) != len(hours):
         raise Inconsistent(
             f"{len(activities)} --activity but {len(hours)} --hours; give one of each per time point"
         )
@@ -145,14 +149,29 @@ def _points(
         raise Inconsistent(
             f"{len(activities)} --activity but {len(noises)} --noise; give one of each per time point"
         )
-    maps = [read_activity(path) for path in activities]
+    told: list[float | None] = list(hours) or [None] * len(activities)
+    read = [_activity(path, at, assume) for path, at in zip(activities, told, strict=True)]
+    maps, times = [one for one, _ in read], [at for _, at in read]
     if noises:
         pairs = zip(maps, noises, strict=True)
-        maps = [replace(one, counting=read_counting(path, one.grid)) for one, path in pairs]
+        maps = [replace(one, counting=read_counting(path, one.grid, assume)) for one, path in pairs]
     return [
         RegisteredTimePoint(path.name, at, one, GIVEN)
-        for path, at, one in zip(activities, hours, maps, strict=True)
+        for path, at, one in zip(activities, times, maps, strict=True)
     ]
+
+
+def _activity(path: Path, told: float | None, assume: Assume) -> tuple[ActivityMap, float]:
+    """Activity and its time since the administration, h: as told, and as a folder's headers state it."""
+    from dicomnode.files.dicom_folder import hours_of, scan_of_folder
+    from dicomnode.files.volumes import read_activity
+
+    if path.is_dir():
+        scan = scan_of_folder(path)
+        return scan.activity, hours_of(scan, told, path)
+    if told is None:
+        raise Inconsistent(f"{path.name} is a file, which states no time: give --hours for every --activity")
+    return read_activity(path, assume), told
 
 
 def _integrate(

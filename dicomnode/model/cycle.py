@@ -102,6 +102,7 @@ class RegistrationQuality:
     dice_body : overlap of the body outlines, 0 to 1
     mutual_information : of the registered pair, nats
     residual_mm : residual shift that remains after registration, mm
+    algorithm : name and version of what aligned them; empty where nothing was aligned
     """
 
     method: str
@@ -110,6 +111,7 @@ class RegistrationQuality:
     dice_body: float
     mutual_information: float
     residual_mm: float
+    algorithm: str = ""
 
 
 @dataclass(frozen=True, eq=False)

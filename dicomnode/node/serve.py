@@ -28,7 +28,7 @@ from dicomnode.casebook import troubles
 from dicomnode.casebook.house import House
 from dicomnode.database.database import ArchiveUnavailable
 from dicomnode.node import set_aside
-from dicomnode.node.bookmark import bookmark_path, read_bookmark
+from dicomnode.node.bookmark import Bookmark, bookmark_path, read_bookmark
 from dicomnode.node.health import health_server, run_in_background
 from dicomnode.node.set_aside import Ended
 
@@ -116,7 +116,10 @@ def _receive(house: House, stop: threading.Event) -> None:
 
     receiver = Receiver(house.config.receive, house.store, ReceiptLedger(house), house.store.incoming)
     receiver.start()
-    stop.wait()
+    bookmark = Bookmark(bookmark_path(house.config.archive.data_folder, "receive"))
+    while not stop.wait(1.0):
+        if receiver.health().listening:
+            bookmark.beat()
     receiver.stop()
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 from sqlalchemy import select
@@ -41,7 +42,7 @@ from dicomnode.database.tables import CycleRow, Series, TimePointRow
 from dicomnode.errors import ItemFault
 from dicomnode.node.bookmark import Bookmark, bookmark_path
 from dicomnode.node.housekeeping import Housekeeping
-from dicomnode.node.workers import Batch, Ended, Workers
+from dicomnode.node.workers import SUSPECT, Batch, Ended, Workers
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,9 @@ DISK_PAUSE_S = 30.0
 """How long computations wait after one found the disk full, and parsing after a file was not given."""
 MOST_READS = 10
 """So often a received file is asked of the disk, before it is for a person: five minutes."""
+QUICK_S = 5.0
+"""Objects of a batch that was not parsed are first tried alone for so long: the good ones among them do not
+wait for the slow ones."""
 GROWN_MUCH = 1.25
 """A series that still arrives is summed up again when it has grown by a quarter: the work of all its
 objects stays in proportion to their number."""
@@ -94,6 +98,7 @@ class Rounds:
                 self.once(datetime.now(UTC))
             except (ArchiveUnavailable, OSError) as outage:
                 log.warning("waiting for database or disk: %s", outage)
+                self.bookmark.beat()
                 self.open_since = datetime.now(UTC)
 
     def once(self, now: datetime) -> None:
@@ -112,6 +117,7 @@ class Rounds:
         self._start_computations(now)
         self._settle_deliveries(now)
         self.housekeeping.tend(now)
+        self.bookmark.beat()
 
     def _resume(self) -> None:
         """After a start: every patient is looked at."""
@@ -160,7 +166,8 @@ class Rounds:
         if time.monotonic() < self.parse_from:
             return
         batches = [b for b in self.workers.under_way("parse") if not isinstance(b, Job)]
-        busy = [i for batch in batches for i, _ in batch]
+        suspects = [b for b in self.workers.under_way(SUSPECT) if not isinstance(b, Job)]
+        busy = [i for batch in (*batches, *suspects) for i, _ in batch]
         room = 2 * self.house.config.work.workers - len(batches)
         if room <= 0:
             return
@@ -169,18 +176,17 @@ class Rounds:
         for start in range(0, len(found), BATCH):
             self._submit_parse(tuple(found[start : start + BATCH]))
 
-    def _submit_parse(self, batch: Batch) -> None:
+    def _submit_parse(self, batch: Batch, kind: str = "parse", limit_s: float = inf) -> None:
         config, path = self.house.config, self.house.store.path
         with self.house.database.read() as session:
             before = corrections.came_before(session, [i for i, _ in batch])
         files = [(i, path(digest)) for i, digest in batch]
         beside = {i: path(digest) for i, digest in before.items()}
-        self.workers.submit(
-            "parse", batch, config.work.parse_timeout_s, intake.parse, files, config.node.zone, beside
-        )
+        limit_s = min(limit_s, config.work.parse_timeout_s)
+        self.workers.submit(kind, batch, limit_s, intake.parse, files, config.node.zone, beside)
 
     def _take(self, ended: Ended, now: datetime) -> None:
-        if ended.kind == "parse":
+        if ended.kind in ("parse", SUSPECT):
             self._take_parsed(ended, now)
         else:
             self._take_computed(ended, now)
@@ -195,10 +201,10 @@ class Rounds:
                         self.arriving |= intake.enter(session, [one], self.house.config.node.name, now)
         elif len(batch) > 1:  # find the one that does it
             for one in batch:
-                self._submit_parse((one,))
+                self._submit_parse((one,), limit_s=QUICK_S)
         elif ended.died and batch[0][0] not in self.parsed_alone:  # its worker may have been killed
             self.parsed_alone.add(batch[0][0])
-            self._submit_parse(batch)
+            self._submit_parse(batch, SUSPECT)
         elif self._is_of_the_disk(ended, batch[0][0]):
             log.error("a received file cannot be read: %s; trying again", ended.error)
             self.parse_from = time.monotonic() + DISK_PAUSE_S

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import exp, log
 
 import numpy as np
 
-from dicomnode.errors import Inconsistent, NotConverged
+from dicomnode.errors import Inconsistent
 from dicomnode.model import (
     Finding,
     LabelMap,
@@ -24,13 +25,13 @@ from dicomnode.model import (
 from dicomnode.tia.curves import fastest_per_h
 from dicomnode.tia.estimate import Estimate, budget, region_tia
 from dicomnode.tia.measure import FIELD_OF_VIEW, REMAINDER, Measured, Partition, counted, measured, partition
+from dicomnode.tia.methods import Method, method
 from dicomnode.tia.select import Rising, fitted, rise
 from dicomnode.tia.settings import TiaSettings
-from dicomnode.tia.single_time_point import single_time_point
 from dicomnode.tia.trapezoid import start_ratio, trapezoid
 from dicomnode.tia.uncertainty import combined
 from dicomnode.tia.voxels import PartWeights, Progress, linear_maps, mono_maps, without_negatives
-from dicomnode.tia.wording import no_activity, no_start, one_scan, still_rising
+from dicomnode.tia.wording import no_start, one_scan, still_rising
 
 
 def no_progress(_fraction: float, _what: str) -> None:
@@ -78,7 +79,7 @@ def integrate_points(
     what the images (then corrected maps) show within its contour.
     """
     _check(points, regions)
-    job = _Job(points, regions, nuclide.decay_per_s * 3600.0, settings, recovered or {})
+    job = Integration(points, regions, nuclide.decay_per_s * 3600.0, settings, recovered or {})
     parts = partition(points[0].activity.grid, regions)
     whole = job.estimate(measured(FIELD_OF_VIEW, points, None, None, settings))
     by_region = {name: job.region(name) for name in parts.names[1:]}
@@ -124,7 +125,7 @@ Curve = tuple[Measured, Estimate]
 
 
 @dataclass
-class _Job:
+class Integration:
     """One calculation: what it works on, and what it has to say so far."""
 
     points: Sequence[RegisteredTimePoint]
@@ -133,6 +134,16 @@ class _Job:
     settings: TiaSettings
     recovered: Mapping[str, RegionRecovery] = field(default_factory=dict)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+    @cached_property
+    def method(self) -> Method:
+        """Of the settings."""
+        return method(self.settings.method)
+
+    def time_point(self) -> str:
+        """The chosen time point, as the note names it."""
+        p = self.points[self.index]
+        return f", time point {p.label} at {p.hours:.2f} h"
 
     @property
     def index(self) -> int:
@@ -171,23 +182,13 @@ class _Job:
         if (share == 1).all() or not share.any() or self.settings.outside == "field-of-view":
             return whole
         curve = measured(REMAINDER, self.points, share, None, self.settings)
-        by_region = self.settings.method not in ("trapezoid", "voxel-mono-exponential")
-        if self.settings.outside == "trapezoid" and by_region:
+        if self.settings.outside == "trapezoid" and not self.method.by_voxel:
             return curve, self.trapezoid(curve)
         return self.estimate(curve)
 
     def estimate(self, curve: Measured) -> Curve:
         """Integrate one curve by the settings' method."""
-        method = self.settings.method
-        if method.startswith("stp-"):
-            estimate = single_time_point(curve, self.index, self.physical_per_h, self.settings)
-        elif method == "trapezoid":
-            estimate = self.trapezoid(curve)
-        elif not curve.activity_mbq.max() > 0:
-            self.say(no_activity(curve))
-            estimate = self.trapezoid(curve)
-        else:
-            estimate = self.fit(curve)
+        estimate = self.method.estimate(curve, self)
         self.say(*estimate.findings)
         return curve, estimate
 
@@ -209,7 +210,7 @@ class _Job:
         try:
             fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
         except Rising as rising:
-            self._refused(rising)
+            self.refused(rising)
             return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         names = sorted(n for n in fit.parameters if n.startswith("a"))
         ratio = sum(fit.parameters[n] for n in names) / float(curve.activity_mbq[0])
@@ -218,42 +219,17 @@ class _Job:
             ratio = 0.0
         return trapezoid(curve, self.physical_per_h, max(ratio, 0.0), unknown)
 
-    def fit(self, curve: Measured) -> Estimate:
-        """A fitted curve, or where activity rises what ``when_rising`` says."""
-        method = self.settings.method
-        shape = {"hybrid": self.settings.shape, "voxel-mono-exponential": "mono-exponential"}.get(
-            method, method
-        )
-        try:
-            estimate = fitted(curve, self.physical_per_h, shape, self.settings)
-        except Rising as rising:
-            self._refused(rising)
-            self.say(still_rising(curve, "it was integrated by the trapezoid with a physical tail instead"))
-            return self.trapezoid(curve)
-        return self._amount_from_one(curve, estimate) if method == "hybrid" else estimate
-
-    def _refused(self, rising: Rising) -> None:
+    def refused(self, rising: Rising) -> None:
+        """Raise where the settings say that rising activity is no matter for a trapezoid."""
         if self.settings.when_rising == "refuse":
             raise rising
-
-    def _amount_from_one(self, curve: Measured, estimate: Estimate) -> Estimate:
-        """Hybrid: voxels share the region's integral as they share its activity at one time point."""
-        amount = float(curve.activity_mbq[self.index])
-        if not amount > float(curve.counts_mbq[self.index]):
-            raise NotConverged(
-                f"{curve.name} holds no activity at {curve.hours[self.index]:g} h beyond its counting noise, "
-                "so the hybrid method cannot scale its voxels; choose another time_point_hours"
-            )
-        weight = np.zeros(len(curve.hours))
-        weight[self.index] = estimate.tia_mbq_h / amount
-        return replace(estimate, voxel_weight_h=weight)
 
     def maps(
         self, parts: Partition, by_part: list[Curve], progress: Progress
     ) -> tuple[tuple[TiaMap, tuple[Finding, ...]], TiaMap]:
         """TIA map with its findings, and sigma map."""
         grid, u = self.points[0].activity.grid, self.settings.uncertainty
-        if self.settings.method == "voxel-mono-exponential":
+        if self.method.by_voxel:
             common = np.array([combined(_without(curve.common, "contour")) for curve, _ in by_part])
             fallback = self._weights([(c, self.trapezoid(c)) for c, _ in by_part])
             tia, sigma, unfitted, bounded = mono_maps(
@@ -306,14 +282,7 @@ class _Job:
 
     def said(self) -> tuple[Finding, ...]:
         """What was chosen, and what was found."""
-        chosen = f"method {self.settings.method}"
-        if self.settings.method in ("trapezoid", "voxel-mono-exponential"):
-            chosen += f", activity at administration: {self.settings.start}"
-        elif self.settings.method == "hybrid" or self.settings.method.startswith("stp-"):
-            p = self.points[self.index]
-            chosen += f", time point {p.label} at {p.hours:.2f} h"
-        if self.settings.method == "hybrid":
-            chosen += f", shape {self.settings.shape}"
+        chosen = f"method {self.settings.method}{self.method.chosen(self)}"
         half_life = log(2.0) / self.physical_per_h
         note = Finding("tia-method", Severity.NOTE, f"{chosen}; physical half-life {half_life:.3f} h")
         missing = [n for n in (self.regions.names if self.regions else ()) if not self.regions_has(n)]

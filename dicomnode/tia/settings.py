@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
+from dicomnode.tia.methods import checked_name
 
-Method = Literal[
-    "trapezoid",
-    "voxel-mono-exponential",
-    "mono-exponential",
-    "bi-exponential",
-    "tri-exponential",
-    "model-average",
-    "hybrid",
-    "stp-physical",
-    "stp-population",
-    "stp-haenscheid",
-    "stp-madsen",
-]
 Start = Literal["zero", "physical-back-decay", "fit"]
 Shape = Literal["mono-exponential", "bi-exponential", "tri-exponential", "model-average"]
 
@@ -87,18 +75,31 @@ class UncertaintySettings(Settings):
     )
 
 
+def _known(method: str) -> str:
+    """The name of a method that is there; ValueError, which pydantic reports, where it is not."""
+    try:
+        return checked_name(method)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
 class AgentTia(Settings):
     """How one agent or nuclide is integrated, other than [tia] says. Every text that is given must match."""
 
     agent: str = Field("", description="the radiopharmaceutical contains this text, any case")
     nuclide: str = Field("", description="nuclide as ICRP 107 writes it, e.g. Y-90")
-    method: Method | None = Field(None, description="as in [tia]; none: that of [tia]")
+    method: str | None = Field(None, description="as in [tia]; none: that of [tia]")
     start: Start | None = Field(None, description="as in [tia]; none: that of [tia]")
     permanent: bool = Field(
         False,
         description="a permanent implant (microspheres): nothing leaves but by physical decay, so that one "
         "scan is enough and its integral is exact (stp-physical without uncertainty of the model)",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _is_there(cls, value: str | None) -> str | None:
+        return value if value is None else _known(value)
 
     @model_validator(mode="after")
     def _says_what_it_is_of(self) -> Self:
@@ -112,7 +113,10 @@ class AgentTia(Settings):
 class TiaSettings(Settings):
     """The settings of this room."""
 
-    method: Method = Field("trapezoid", description="how activity is integrated over time; see docs/tia.md")
+    method: str = Field(
+        "trapezoid",
+        description="how activity is integrated over time (`dicomnode methods` lists them); see docs/tia.md",
+    )
     start: Start = Field(
         "zero",
         description="activity at administration for the trapezoid: zero (the published convention), "
@@ -157,6 +161,11 @@ class TiaSettings(Settings):
         default_factory=lambda: UncertaintySettings.model_validate({}),
         description="inputs to the uncertainty budget",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        return _known(value)
 
     @model_validator(mode="before")
     @classmethod

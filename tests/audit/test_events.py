@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from xml.etree import ElementTree as Tree
 
@@ -12,12 +13,14 @@ import pytest
 from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 
-from dicomnode.audit import codes, events
+from dicomnode.audit import codes, events, trail
 from dicomnode.audit.about import Person
 from dicomnode.audit.codes import Code
 from dicomnode.audit.event import Event, Outcome, Party, instant
 from dicomnode.audit.events import About
 from dicomnode.audit.message import to_syslog, to_xml
+from dicomnode.audit.tables import KEYS
+from dicomnode.database.database import Database
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HERE = "NODE"
@@ -112,6 +115,20 @@ def xml_of(event: Event) -> Tree.Element:
 
 def test_every_constructor_is_tried_here() -> None:
     assert set(EVERY) == public_constructors()
+
+
+def test_every_event_is_recorded_on_both_databases(database: Database) -> None:
+    """PostgreSQL refuses a text longer than its column, SQLite never: the code "storage-commitment" has 18
+    characters, and its column had 16."""
+    far = "\N{MUSICAL SYMBOL G CLEF}" * 3000
+    with database.write() as session:
+        for event in EVERY.values():
+            trail.append(session, event)
+            keys = dict.fromkeys(KEYS, far)
+            trail.append(session, replace(event, **keys, sentence=far))
+    with database.read() as session:
+        assert trail.verify(session).whole
+        assert trail.count(session) == 2 * len(EVERY)
 
 
 def test_our_codes_are_those_of_ps3_16() -> None:

@@ -65,13 +65,13 @@ def house(database: Database, tmp_path: Path) -> House:
     return House(config, database, Store(config.archive.store_folder), b"")
 
 
-def take(house: House, whole: bytes, uid: str) -> None:
+def take(house: House, whole: bytes, uid: str, sop_class: str = CT) -> None:
     """Receive the file of one object, as the receiver does after its last fragment."""
     path = house.store.incoming / "one.part"
     path.write_bytes(whole)
     kept = house.store.adopt(path)
     ReceiptLedger(house).record(
-        Arrival(uid, CT, "1.2.840.10008.1.2.1", kept, "CT1", "NODE", "127.0.0.1", "", "a", NOW)
+        Arrival(uid, sop_class, "1.2.840.10008.1.2.1", kept, "CT1", "NODE", "127.0.0.1", "", "a", NOW)
     )
 
 
@@ -134,6 +134,16 @@ def test_what_cannot_be_printed_is_kept_as_its_code_point_and_what_is_too_long_i
     assert series.description == "LIVER<U+000A><U+202E>REVIL"
     assert series.patient_name == "A<U+0000>B"
     assert series.modality == "A" * 15 + "…"
+
+
+def test_an_object_sent_under_a_wrong_class_comes_in_when_it_is_sent_under_its_own(house: House) -> None:
+    data, mr = data_set("1.2.9.1"), "1.2.840.10008.5.1.4.1.1.4"
+    take(house, part10(data, "1.2.9.1", mr), "1.2.9.1", mr)
+    work(house)
+    assert "SOPClassUID of the data set differs" in verdicts(house)["1.2.9.1"][1]
+    take(house, part10(data, "1.2.9.1"), "1.2.9.1")
+    work(house)
+    assert verdicts(house) == {"1.2.9.1": ("INDEXED", "")}
 
 
 def test_an_object_that_only_the_database_refuses_is_quarantined_alone(house: House) -> None:

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.charset import default_encoding, python_encoding
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.values import convert_value
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
 from dicomnode.model.text import printable, shortened
@@ -88,11 +90,20 @@ class Attributes:
         try:
             if tag not in self.dataset:
                 return None
-            value = self.dataset[tag].value
+            element = self.dataset[tag]
+            value = _by_dictionary(element, self.dataset) if element.VR == "UN" else element.value
             return None if value is None or value == "" else value
         except PARSE_FAULTS:
             self.faults.append(_name(tag))
             return None
+
+    def holds(self, tag: str | tuple[int, int]) -> bool:
+        """Whether the element is there with a value, be it readable or not."""
+        try:
+            raw = self.dataset.get_item(tag).value if tag in self.dataset else None
+            return raw is not None and (not hasattr(raw, "__len__") or len(raw) > 0)
+        except PARSE_FAULTS:
+            return True
 
     def text(self, tag: str | tuple[int, int]) -> str:
         """Value as text, several values joined by a backslash; empty where there is none.
@@ -225,6 +236,21 @@ def _only_defined_characters(dataset: Any) -> None:
     names = [used] if isinstance(used, str) else used
     if any(name and codecs.lookup(name).name not in _CODECS for name in names):
         dataset.set_original_encoding(*dataset.original_encoding, ["ascii"])
+
+
+def _by_dictionary(element: Any, dataset: Any) -> Any:
+    """The value of an element that came as UN, by the VR of the data dictionary.
+
+    A value of more than 64 KB whose VR has a length of 16 bits is written as UN in explicit VR, implicit VR
+    little endian within (PS3.5 6.2.2, note 2, and CP-1066); pydicom leaves those as bytes.
+    """
+    if not isinstance(element.value, bytes) or not dictionary_has_tag(element.tag):
+        return element.value
+    vr = dictionary_VR(element.tag)
+    if " or " in vr or vr == "UN":
+        return element.value
+    raw = RawDataElement(element.tag, vr, len(element.value), element.value, 0, True, True)
+    return convert_value(vr, raw, convert_encodings(dataset.original_character_set))
 
 
 def _name(tag: str | tuple[int, int]) -> str:

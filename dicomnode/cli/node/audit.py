@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.archive import configuration, database_option, open_archive, person
-from dicomnode.errors import AuditBroken, Refused
+from dicomnode.cli.node.archive import configuration, database_option, open_archive, person
+from dicomnode.cli.options import faults_are_told, say
+from dicomnode.errors import AuditBroken, ConfigError, Refused
 
 if TYPE_CHECKING:
     from dicomnode.audit.queries import Entry
@@ -65,6 +66,7 @@ class _Time(click.ParamType[datetime]):
 @_output_options
 @database_option
 @click.pass_context
+@faults_are_told
 def query(
     ctx: click.Context, /, database: str | None, limit: int, as_json: bool, as_csv: bool, **given: Any
 ) -> None:
@@ -85,6 +87,7 @@ def query(
 @_output_options
 @database_option
 @click.pass_context
+@faults_are_told
 def story(ctx: click.Context, database: str | None, identity: str, as_json: bool, as_csv: bool) -> None:
     """All that happened to a cycle, a series or an instance, in order."""
     from dicomnode.audit import queries
@@ -131,7 +134,7 @@ def question(
 
 
 def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
-    from dicomnode.audit.questions import harmless
+    from dicomnode.audit.questions import cells
 
     if as_json:
         for row in answer.rows:
@@ -139,7 +142,7 @@ def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
         return
     if as_csv:
         writer = csv.writer(sys.stdout)
-        writer.writerows(harmless(row) for row in (answer.headings(), *answer.rows))
+        writer.writerows(cells(row) for row in (answer.headings(), *answer.rows))
         return
     for line in (answer.headings(), *answer.rows):
         click.echo("  ".join("" if cell is None else str(cell) for cell in line))
@@ -153,6 +156,7 @@ def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @database_option
 @click.pass_context
+@faults_are_told
 def verify(
     ctx: click.Context, database: str | None, checkpoints: Path | None, key_file: Path | None, as_json: bool
 ) -> None:
@@ -166,7 +170,7 @@ def verify(
             click.echo(f"{found.rows} rows {against} verify; last {found.last_seq} {found.last_hash}")
         found.raise_if_broken()
     except AuditBroken as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         ctx.exit(1)
 
 
@@ -197,10 +201,13 @@ def _verified(ctx: click.Context, checkpoints: Path | None, key_file: Path | Non
 @click.option("--ca-file", type=click.Path(path_type=Path, dir_okay=False), help="Trusted certificates.")
 @database_option
 @click.pass_context
+@faults_are_told
 def export(
     ctx: click.Context, database: str | None, host: str, port: int, transport: str, ca_file: Path | None
 ) -> None:
     """Send the rows that a repository does not have yet, as PS3.15 A.5 messages over syslog."""
+    from pydantic import ValidationError
+
     from dicomnode.audit import syslog
     from dicomnode.audit.settings import AuditSettings
 
@@ -211,7 +218,10 @@ def export(
         "syslog_transport": transport,
         "syslog_ca_file": ca_file,
     }
-    settings = config.audit if config is not None and not host else AuditSettings.model_validate(given)
+    try:
+        settings = config.audit if config is not None and not host else AuditSettings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError([f"audit export: {fault['msg']}" for fault in error.errors()]) from error
     destination = syslog.destination_of(settings)
     with open_archive(ctx) as archive:
         _record_use(archive, "export", {"destination": destination}, 0)
@@ -232,17 +242,17 @@ def _print(found: Iterable[Entry], as_json: bool, as_csv: bool) -> None:
             click.echo(json.dumps(asdict(entry), sort_keys=True))
     elif as_csv:
         from dicomnode.audit.queries import Entry
-        from dicomnode.audit.questions import harmless
+        from dicomnode.audit.questions import cells
 
         names = [field.name for field in fields(Entry)]
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
         for entry in found:
             row = asdict(entry) | {"body": json.dumps(entry.body, sort_keys=True)}
-            writer.writerow(harmless([row[name] for name in names]))
+            writer.writerow(cells([row[name] for name in names]))
     else:
         for entry in found:
-            click.echo(_line(entry))
+            say(_line(entry))
 
 
 def _line(entry: Entry) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dicomnode.cli.archive import database_option, open_archive
+from dicomnode.cli.node.archive import database_option, open_archive
+from dicomnode.cli.options import faults_are_told
 
 
 @click.group()
@@ -15,6 +16,7 @@ def db() -> None:
 @db.command()
 @database_option
 @click.pass_context
+@faults_are_told
 def upgrade(ctx: click.Context, database: str | None) -> None:
     """Bring the tables to this version's revision (make a backup first)."""
     with open_archive(ctx, check=False) as archive:
@@ -26,6 +28,7 @@ def upgrade(ctx: click.Context, database: str | None) -> None:
 @db.command()
 @database_option
 @click.pass_context
+@faults_are_told
 def current(ctx: click.Context, database: str | None) -> None:
     """Print the tables' revision; exit 1 where an upgrade is needed."""
     from dicomnode.database.database import ArchiveOutdated

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dicomnode.cli.options import config_option, faults_are_told, house_of
+from dicomnode.cli.options import config_option, faults_are_told, house_of, say
 
 if TYPE_CHECKING:
     from dicomnode.audit.about import Person
@@ -70,7 +70,7 @@ def administer(
         datetime.now(UTC),
         replaces,
     )
-    click.echo(f"recorded as administration {number}")
+    say(f"recorded as administration {number}")
 
 
 @click.command()
@@ -84,7 +84,7 @@ def withdraw(number: int, config_path: Path, by: str, because: str, seen: str) -
     """Take back administration NUMBER, which a person told of the wrong patient or day."""
     from dicomnode.casebook.decisions import withdraw as decide
 
-    click.echo(decide(house_of(config_path), number, person_named(by), because, seen=seen))
+    say(decide(house_of(config_path), number, person_named(by), because, seen=seen))
 
 
 @click.command()
@@ -99,7 +99,7 @@ def release(cycle_id: str, config_path: Path, by: str, because: str, seen: str) 
     from dicomnode.casebook.decisions import release as decide
 
     house, now = house_of(config_path), datetime.now(UTC)
-    click.echo(decide(house, cycle_id, person_named(by), because, now, seen=seen))
+    say(decide(house, cycle_id, person_named(by), because, now, seen=seen))
 
 
 @click.command()
@@ -114,7 +114,7 @@ def hold(cycle_id: str, config_path: Path, by: str, because: str, seen: str) -> 
     from dicomnode.casebook.decisions import hold as decide
 
     house, now = house_of(config_path), datetime.now(UTC)
-    click.echo(decide(house, cycle_id, person_named(by), because, now, seen=seen))
+    say(decide(house, cycle_id, person_named(by), because, now, seen=seen))
 
 
 @click.command("leave-out")
@@ -131,7 +131,7 @@ def leave_out(what: str, cycle_id: str, undo: bool, config_path: Path, by: str, 
     from dicomnode.casebook.left_out import take_in
 
     house, now = house_of(config_path), datetime.now(UTC)
-    click.echo((take_in if undo else decide)(house, cycle_id, what, person_named(by), because, now))
+    say((take_in if undo else decide)(house, cycle_id, what, person_named(by), because, now))
 
 
 @click.command()
@@ -151,4 +151,4 @@ def send(
 
     house, now = house_of(config_path), datetime.now(UTC)
     who = person_named(by)
-    click.echo(decide(house, cycle_id, who, because, peer, now, seen=seen, give_up=give_up))
+    say(decide(house, cycle_id, who, because, peer, now, seen=seen, give_up=give_up))

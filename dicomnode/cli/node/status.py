@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option
+from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option, say
 from dicomnode.model.findings import line_of
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ def status(config_path: Path, as_json: bool) -> None:
     else:
         for name in ("instances", "series", "cycles"):
             counts = ", ".join(f"{n} {state}" for state, n in sorted(getattr(now, name).items())) or "none"
-            click.echo(f"{name:<11}{counts}")
+            say(f"{name:<11}{counts}")
         for peer, states in sorted(now.deliveries.items()):
-            click.echo(f"to {peer:<8}" + ", ".join(f"{n} {state}" for state, n in sorted(states.items())))
-        click.echo(f"disk       {now.free_gb:.1f} GiB free")
+            say(f"to {peer:<8}" + ", ".join(f"{n} {state}" for state, n in sorted(states.items())))
+        say(f"disk       {now.free_gb:.1f} GiB free")
         for held in now.held:
-            click.echo(f"HELD {held.cycle_id} since {held.since:%Y-%m-%d %H:%M} UTC")
+            say(f"HELD {held.cycle_id} since {held.since:%Y-%m-%d %H:%M} UTC")
             for reason in held.reasons:
-                click.echo(f"     {reason}")
+                say(f"     {reason}")
         for trouble in now.troubles:
-            click.echo(f"TROUBLE {trouble}")
+            say(f"TROUBLE {trouble}")
         if now.contradicted:
-            click.echo(f"CAME TWICE {now.contradicted} objects under UIDs in use: dicomnode quarantine list")
+            say(f"CAME TWICE {now.contradicted} objects under UIDs in use: dicomnode quarantine list")
         if now.quarantined:
-            click.echo(f"QUARANTINED {now.quarantined} objects are not used: dicomnode quarantine list")
+            say(f"QUARANTINED {now.quarantined} objects are not used: dicomnode quarantine list")
     raise SystemExit(1 if now.waits_for_a_person else 0)
 
 
@@ -67,9 +67,7 @@ def cycles(cycle_id: str | None, config_path: Path, as_json: bool) -> None:
         return
     for row in rows:
         since = f"{row['state_since']:%Y-%m-%d %H:%M}"
-        click.echo(
-            f"{row['id'][:8]}  {row['nuclide']:<7}{row['state']:<11}{since}  {'; '.join(row['reasons'])}"
-        )
+        say(f"{row['id'][:8]}  {row['nuclide']:<7}{row['state']:<11}{since}  {'; '.join(row['reasons'])}")
 
 
 @click.command()
@@ -86,7 +84,7 @@ def _look_at(house: House, cycle_id: str, as_json: bool) -> None:
     """Tell a cycle; that a person looked is on record before anything is shown."""
     from dicomnode.audit.about import Person
     from dicomnode.casebook.views import cycle_facts, looked_at
-    from dicomnode.cli.archive import person
+    from dicomnode.cli.node.archive import person
 
     facts = cycle_facts(house, cycle_id)
     looked_at(house, Person(person(), person()), facts["cycle"]["id"], "show")
@@ -98,8 +96,8 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(facts, default=str, indent=2))
         return
     for line in (*_history(facts), *_doses(facts), *_deliveries(facts)):
-        click.echo(line)
-    click.echo(f"state shown {facts['state_shown'][:12]}")
+        say(line)
+    say(f"state shown {facts['state_shown'][:12]}")
 
 
 def _history(facts: dict[str, Any]) -> Iterator[str]:

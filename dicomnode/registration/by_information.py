@@ -27,6 +27,8 @@ from dicomnode.registration.prepare import Prepared
 from dicomnode.registration.quality import mutual_information
 from dicomnode.registration.settings import RegistrationSettings
 
+NAME = "mutual-information 1"
+"""Name and version, on record with every time point that it aligned."""
 COARSE_MM = 16.0
 """Voxel of the first search along the couch."""
 STEP_MM = 16.0
@@ -35,14 +37,15 @@ ARM_MM = 100.0
 """A rotation moves what lies this far from the centre: makes radians and mm steps of one size."""
 
 
-def align(fixed: Prepared, moving: Prepared, settings: RegistrationSettings) -> Transform:
+def align(
+    fixed: Prepared, moving: Prepared, start_mm: tuple[float, float, float], settings: RegistrationSettings
+) -> Transform:
     """The rigid transform that maps points of ``fixed`` into ``moving``.
 
-    Three levels, from the start found by ``first_guess``. Raises RuntimeError (of SimpleITK) where the
+    Three levels, from the shift found by ``first_guess``. Raises RuntimeError (of SimpleITK) where the
     images do not overlap.
     """
-    center = fixed.center_mm
-    start = rigid((0.0, 0.0, 0.0, *first_guess(fixed, moving, settings)), tuple(center))
+    start = rigid((0.0, 0.0, 0.0, *start_mm), tuple(fixed.center_mm))
     method = _method(fixed, settings)
     shrinks = (4, 2, 1)
     # Even the regular pattern is jittered within a voxel: the seed fixes it.

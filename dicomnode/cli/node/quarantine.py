@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import click
 
-from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option
-from dicomnode.cli.persons import because_option, by_option, person_named
+from dicomnode.cli.node.persons import because_option, by_option, person_named
+from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option, say
 
 
 @click.group()
@@ -31,16 +31,16 @@ def list_(config_path: Path, as_json: bool) -> None:
     house = house_of(config_path)
     found, twice = listed(house), open_ones(house)
     if as_json:
-        click.echo(json.dumps([*map(asdict, found), *map(asdict, twice)], default=str, indent=2))
+        say(json.dumps([*map(asdict, found), *map(asdict, twice)], default=str, indent=2))
     for c in () if as_json else twice:
-        click.echo(f"{c.objects} objects of series {c.series_uid} '{c.description}' came twice")
-        click.echo(f"    they differ in {c.what}")
+        say(f"{c.objects} objects of series {c.series_uid} '{c.description}' came twice")
+        say(f"    they differ in {c.what}")
         if c.patients[0] != c.patients[1]:
-            click.echo(f"    patient {c.patients[0]} first, {c.patients[1]} second")
-        click.echo("    say which are right: dicomnode quarantine choose")
+            say(f"    patient {c.patients[0]} first, {c.patients[1]} second")
+        say("    say which are right: dicomnode quarantine choose")
     for q in () if as_json else found:
-        click.echo(f"{q.received_at:%Y-%m-%d %H:%M} UTC  {q.sender:<16}  {q.sop_instance_uid}")
-        click.echo(f"    {q.reason}")
+        say(f"{q.received_at:%Y-%m-%d %H:%M} UTC  {q.sender:<16}  {q.sop_instance_uid}")
+        say(f"    {q.reason}")
     raise SystemExit(1 if found or twice else 0)
 
 
@@ -67,7 +67,7 @@ def read_again(uids: tuple[str, ...], everything: bool, config_path: Path, by: s
     """Read them once more: the fault was here (a disk, a limit, an older version)."""
     from dicomnode.casebook.quarantine import read_again as decide
 
-    click.echo(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
+    say(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
 
 
 @quarantine.command()
@@ -76,7 +76,7 @@ def dismiss(uids: tuple[str, ...], everything: bool, config_path: Path, by: str,
     """They need no more attention: the sender knows, or they are of no use. They stay on record."""
     from dicomnode.casebook.quarantine import dismiss as decide
 
-    click.echo(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
+    say(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
 
 
 @quarantine.command()
@@ -93,4 +93,4 @@ def choose(
     example). UID is that of an object, a series or a study."""
     from dicomnode.casebook.corrections import choose as decide
 
-    click.echo(decide(house_of(config_path), which, _named(uids, everything), person_named(by), because))
+    say(decide(house_of(config_path), which, _named(uids, everything), person_named(by), because))
