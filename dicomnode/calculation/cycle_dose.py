@@ -30,6 +30,10 @@ REFUSED = "refused-"
 """How the rules begin of findings that say why an input cannot be used at all."""
 
 
+SAMPLED = ("montecarlo", "gate")
+"""Engines whose voxels carry the noise of sampled decays."""
+
+
 def no_progress(_fraction: float, _what: str) -> None:
     """A Progress that says nothing."""
 
@@ -61,6 +65,7 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     """
     from dicomnode.dose.registry import build
     from dicomnode.physics.chains import stated
+    from dicomnode.results.noise import hot_voxel_noise
     from dicomnode.results.organs import alpha_record, organ_doses
     from dicomnode.tia import integrate
 
@@ -94,6 +99,8 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
         if dose.alpha_gy is not None:
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))
+    if engine.identity.name in SAMPLED:
+        steps.found(rules.noise_is_small(hot_voxel_noise(dose, regions), config.check))
     steps.found(rules.organ_doses_are_plausible(organs, administration, nuclide))
     ct = next(p.ct for p in cycle.time_points if p.label == registered.reference)
     return Answer(
