@@ -4,14 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study recon-study recon-weights clean
+.PHONY: venv install demo demo-web docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study recon-study recon-weights clean
 
 # What running the node needs.
 venv: $(VENV)/.core
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[web]'
 	touch $@
 
 # What the tests need as well.
@@ -23,6 +23,12 @@ $(VENV)/.test: $(VENV)/.core
 demo: venv
 	rm -rf $(OUT)
 	$(BIN)/dicomnode demo --out $(OUT)
+
+# The demonstration's review page, open until interrupted; the demonstration runs first where it has not.
+demo-web: venv
+	[ -f $(OUT)/page.txt ] || $(MAKE) demo OUT=$(OUT)
+	@cat $(OUT)/page.txt
+	$(BIN)/dicomnode serve --role web --config $(OUT)/config.toml
 
 test: install
 	deploy/test-peers.sh

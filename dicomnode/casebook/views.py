@@ -106,7 +106,7 @@ def _patient(session: Session, patient_id: str) -> dict[str, str]:
         select(Series).where(Series.patient_id == patient_id).order_by(Series.last_received_at.desc())
     ).first()
     if named is None:
-        return {"id": patient_id, "name": "", "birth_date": "", "sex": ""}
+        return {"id": patient_id, "name": "", "birth_date": "", "sex": "", "study_instance_uid": ""}
     headers = session.scalars(
         select(Instance.header).where(Instance.series_instance_uid == named.series_instance_uid).limit(1)
     ).first()
@@ -116,6 +116,7 @@ def _patient(session: Session, patient_id: str) -> dict[str, str]:
         "name": named.patient_name,
         "birth_date": str(header.get("patient_birth_date", "")),
         "sex": str(header.get("patient_sex", "")),
+        "study_instance_uid": named.study_instance_uid,
     }
 
 

@@ -35,6 +35,7 @@ VERBS = {
     "simulate": "dicomnode.cli.simulate:simulate",
     "status": "dicomnode.cli.node.status:status",
     "tia": "dicomnode.cli.tia:tia",
+    "user": "dicomnode.cli.node.user:user",
     "withdraw": "dicomnode.cli.node.persons:withdraw",
 }
 """Verb -> "module:attribute" of its click command, imported when the verb is named."""

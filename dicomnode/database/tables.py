@@ -390,3 +390,28 @@ class ExportPosition(Base):
     destination: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(_Sequence)
     at: Mapped[str] = mapped_column(String(27))
+
+
+class WebSession(Base):
+    """One log-in at the review page. The cookie's secret is kept as its digest only."""
+
+    __tablename__ = "web_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the cookie."""
+    person_id: Mapped[str] = mapped_column(index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64), default="")
+    began_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class WebLook(Base):
+    """That a revision of a cycle was looked at in a session: its event is written once."""
+
+    __tablename__ = "web_looks"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("web_sessions.id"), primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """Cycle and revision, or what else was looked at."""

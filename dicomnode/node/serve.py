@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,7 @@ from dicomnode.audit import events, trail
 from dicomnode.casebook import troubles
 from dicomnode.casebook.house import House
 from dicomnode.database.database import ArchiveUnavailable
+from dicomnode.errors import ConfigError
 from dicomnode.node import set_aside
 from dicomnode.node.bookmark import Bookmark, bookmark_path, read_bookmark
 from dicomnode.node.health import health_server, run_in_background
@@ -74,7 +76,7 @@ def run_role(role: str, house: House, stop: threading.Event) -> None:
         if stop.is_set():
             return
         _record_activity(house, role, started=True)
-        {"receive": _receive, "work": _work, "deliver": _deliver}[role](house, stop)
+        {"receive": _receive, "work": _work, "deliver": _deliver, "web": _web}[role](house, stop)
         _record_activity(house, role, started=False)
 
 
@@ -140,6 +142,14 @@ def _deliver(house: House, stop: threading.Event) -> None:
     deliver(house, stop)
 
 
+def _web(house: House, stop: threading.Event) -> None:
+    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("argon2") is None:
+        raise ConfigError(["web: the page's parts are not installed: pip install dicomnode[web]"])
+    from dicomnode.web.server import serve
+
+    serve(house, stop)
+
+
 @dataclass
 class Role:
     """One role's process, as the supervisor sees it."""
@@ -195,7 +205,8 @@ def supervise(house: House, config_path: Path, stop: threading.Event) -> None:
     """Keep every role running until ``stop``, and answer health checks."""
     base = [sys.executable, "-m", "dicomnode", "serve", "--config", str(config_path), "--role"]
     folder = house.config.archive.data_folder
-    roles = [Role(name, [*base, name], bookmark_path(folder, name)) for name in ROLES]
+    names = (*ROLES, "web") if house.config.web.enabled else ROLES
+    roles = [Role(name, [*base, name], bookmark_path(folder, name)) for name in names]
     _forget_roles(house)
     operation = house.config.operation
     server = health_server(

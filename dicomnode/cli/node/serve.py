@@ -13,7 +13,7 @@ from dicomnode.cli.options import config_option, faults_are_told
 @config_option
 @click.option(
     "--role",
-    type=click.Choice(["all", "receive", "work", "deliver"]),
+    type=click.Choice(["all", "receive", "work", "deliver", "web"]),
     default="all",
     show_default=True,
     help="Run one role in the foreground instead of supervising all of them.",
