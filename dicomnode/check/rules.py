@@ -370,8 +370,8 @@ def noise_is_small(
     yield Finding(
         "dose-noise",
         Severity.HOLD if hold else Severity.WARNING,
-        f"the Monte Carlo noise of hot voxels is {noisy[worst]:.1%} in {worst} (limit {limit:.0%}), so that D2 "
-        f"and maximum are too high and D98 too low in {', '.join(noisy)}; mean doses are right{remedy}",
+        f"the Monte Carlo noise of hot voxels is {noisy[worst]:.1%} in {worst} (limit {limit:.0%}), so that "
+        f"D2 and maximum are too high and D98 too low in {', '.join(noisy)}; mean doses are right{remedy}",
         measured=noisy[worst],
         limit=limit,
         subject=worst,
