@@ -31,6 +31,10 @@ REFUSED = "refused-"
 """How the rules begin of findings that say why an input cannot be used at all."""
 
 
+SAMPLED = ("montecarlo", "gate")
+"""Engines whose voxels carry the noise of sampled decays."""
+
+
 def no_progress(_fraction: float, _what: str) -> None:
     """A Progress that says nothing."""
 
@@ -62,6 +66,7 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     """
     from dicomnode.dose.registry import build
     from dicomnode.physics.chains import stated
+    from dicomnode.results.noise import hot_voxel_noise
     from dicomnode.results.organs import alpha_record, organ_doses
     from dicomnode.results.recovered import with_recovery
     from dicomnode.tia import integrate
@@ -74,12 +79,16 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     regions = with_default_regions(registered.regions, body.body, _reference_activity(registered))
 
     progress(0.45, "integrating activity over time")
-    with steps.step("tia", **config.tia.model_dump()) as step:
-        fit = integrate(registered, nuclide, config.tia)
+    agent = administration.nuclide, administration.radiopharmaceutical
+    of_agent, record = config.tia.of_agent(*agent), config.tia.agent(*agent)
+    with steps.step("tia", **of_agent.model_dump()) as step:
+        fit = integrate(registered, nuclide, of_agent)
         step.outputs({"tia": fit.tia.mbq_s_per_ml, "sigma": fit.sigma.mbq_s_per_ml})
     steps.found(fit.findings)
-    steps.found(rules.tia_below_administered(fit, administration, nuclide))
-    steps.found(rules.tail_is_measured(fit, config.check))
+    tolerance = config.check.image_total_tolerance
+    steps.found(rules.tia_below_administered(fit, administration, nuclide, tolerance))
+    if record is None or not record.permanent:  # of an implant the tail is physical decay, and known
+        steps.found(rules.tail_is_measured(fit, config.check))
 
     recovered = _recovered(read, registered, body, config, progress)
     progress(0.55, "computing the dose")
@@ -101,6 +110,8 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
         if dose.alpha_gy is not None:
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))
+    if engine.identity.name in SAMPLED:
+        steps.found(rules.noise_is_small(hot_voxel_noise(dose, regions), config.check))
     steps.found(rules.organ_doses_are_plausible(organs, administration, nuclide))
     ct = next(p.ct for p in cycle.time_points if p.label == registered.reference)
     return Answer(

@@ -31,7 +31,7 @@ from dicomnode.dicom.write.modules import (
     put_as_is,
     put_patient_study,
 )
-from dicomnode.model import OrganDose
+from dicomnode.model import OrganDose, Severity, Verdict, each_once, line_of
 from dicomnode.model.text import printable
 
 COMPREHENSIVE_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -86,6 +86,8 @@ SITES: Mapping[str, Code] = {
     "adrenal": Code("23451007", "SCT", "Adrenal gland"),
     "pituitary": Code("56329008", "SCT", "Pituitary"),
 }
+VERDICT = Code("VERDICT", CODING_SCHEME, "Outcome of the checks")
+FINDING = Code("121071", "DCM", "Finding")
 LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
 LESION = Code("52988006", "SCT", "Lesion")
 
@@ -98,6 +100,7 @@ def write_organ_dose_sr(
     sources: Sequence[SourceImage],
     tia_sigma_mbq_s: Mapping[str, float] | None = None,
     supersedes: SourceImage | None = None,
+    verdict: Verdict | None = None,
 ) -> bytes:
     """The doses of all regions as a DICOM file; the same arguments give the same bytes.
 
@@ -106,6 +109,7 @@ def write_organ_dose_sr(
     sources : evidence: the RT Dose, and the images; at least one
     tia_sigma_mbq_s : region -> standard uncertainty of its TIA
     supersedes : the report of the revision before
+    verdict : what the checks found, as text beside the measurements
     """
     sigma = tia_sigma_mbq_s or {}
     groups = [_group(o, identity, sigma.get(o.region)) for o in organs]
@@ -127,7 +131,35 @@ def write_organ_dose_sr(
         previous_versions=[_stub(supersedes, patient)] if supersedes else None,
         specific_character_set="ISO_IR 192",
     )
+    if verdict is not None:
+        ds.ContentSequence = [*ds.ContentSequence, *_texts(verdict)]
     return encoded(_settled(ds, patient, identity))
+
+
+def _texts(verdict: Verdict) -> list[Dataset]:
+    """The verdict and its findings, the gravest first, each sentence once. TID 1500 is extensible."""
+    order = (Severity.HOLD, Severity.WARNING, Severity.NOTE)
+    findings = each_once(sorted(verdict.findings, key=lambda f: order.index(f.severity)))
+    lines = [f"{f.severity.value.upper()}: {line_of(f.sentence, n)}" for f, n in findings]
+    return [_text(VERDICT, verdict.words), *(_text(FINDING, line) for line in lines)]
+
+
+def _text(concept: Code, text: str) -> Dataset:
+    item = Dataset()
+    item.RelationshipType, item.ValueType = "CONTAINS", "TEXT"
+    item.ConceptNameCodeSequence = [code(concept.value, concept.scheme_designator, concept.meaning)]
+    item.TextValue = text
+    return item
+
+
+def read_findings(ds: Dataset) -> list[str]:
+    """The verdict and the findings of a report written here."""
+    named = {VERDICT.value, FINDING.value}
+    return [
+        str(item.TextValue)
+        for item in ds.ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue in named
+    ]
 
 
 def read_organ_doses(ds: Dataset) -> dict[str, dict[str, float]]:
