@@ -4,14 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study prediction-study recon-study recon-weights clean
+.PHONY: venv install demo demo-web docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study prediction-study recon-study recon-weights clean
 
 # What running the node needs.
 venv: $(VENV)/.core
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[web]'
 	touch $@
 
 # What the tests need as well.
@@ -24,11 +24,15 @@ demo: venv
 	rm -rf $(OUT)
 	$(BIN)/dicomnode demo --out $(OUT)
 
-# Many tests drive real processes against the clock; on a loaded machine one of them may lose once. It is run
-# once more and told as "rerun".
+# The demonstration's review page, open until interrupted; the demonstration runs first where it has not.
+demo-web: venv
+	[ -f $(OUT)/page.txt ] || $(MAKE) demo OUT=$(OUT)
+	@cat $(OUT)/page.txt
+	$(BIN)/dicomnode serve --role web --config $(OUT)/config.toml
+
 test: install
 	deploy/test-peers.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long' --reruns 1
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
 
 # Long studies, soak and fault rounds.
 test-long: install
@@ -83,6 +87,14 @@ physics-study: install
 # The kernels that come with the package, made anew (an hour); their digests belong in data/README.md.
 kernels: install
 	$(BIN)/python tools/make_kernels.py
+
+# The documentation as a site, in build/docs. A warning is an error, and nothing is fetched.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 check: install
 	$(BIN)/ruff check .

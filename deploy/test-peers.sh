@@ -2,7 +2,7 @@
 # Installs the independent programs that the interoperation tests drive (Debian packages).
 # Where they cannot be installed, says in one line which tests are left out, and succeeds.
 set -u
-packages="dcmtk orthanc dicom3tools plastimatch postgresql poppler-utils iproute2 util-linux"
+packages="chromium chromium-driver dcmtk orthanc dicom3tools plastimatch postgresql poppler-utils iproute2 util-linux"
 missing=""
 for package in $packages; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"

@@ -8,16 +8,18 @@ import re
 import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Self, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from dicomnode.archive.settings import ArchiveSettings
 from dicomnode.audit.settings import AuditSettings
 from dicomnode.check.settings import CheckSettings
+from dicomnode.cycle.administration import SAME_ADMINISTRATION
 from dicomnode.cycle.settings import AdministrationRecord, CycleSettings
 from dicomnode.delivery.settings import DeliverySettings
 from dicomnode.errors import ConfigError, EngineUnavailable
@@ -26,6 +28,7 @@ from dicomnode.physics.anatomy import HuCurve
 from dicomnode.physics.chains import Progeny
 from dicomnode.receive.settings import ReceiveSettings
 from dicomnode.recon.settings import ReconSettings
+from dicomnode.recovery.settings import RecoverySettings
 from dicomnode.registration.settings import RegistrationSettings
 from dicomnode.results.settings import ResultsSettings
 from dicomnode.tia.settings import TiaSettings
@@ -85,6 +88,43 @@ class OperationSettings(Settings):
     health_port: int = Field(11180, ge=0, lt=65536, description="their port")
 
 
+class WebSettings(Settings):
+    """The review page (`dicomnode serve --role web`)."""
+
+    enabled: bool = Field(False, description="whether `dicomnode serve` starts the page with the other roles")
+    address: str = Field("127.0.0.1", description="where it listens; loopback by default")
+    port: int = Field(11181, ge=0, lt=65536, description="its port")
+    users_file: Path = Field(
+        Path("users.toml"),
+        description="who may log in (`dicomnode user add`); not in the data folder",
+    )
+    behind_proxy: bool = Field(
+        False,
+        description="a proxy before it speaks TLS with the browsers",
+    )
+    certificate_file: Path | None = Field(None, description="PEM certificate of the page's own TLS")
+    key_file: Path | None = Field(None, description="its private key")
+    idle_min: float = Field(30.0, gt=0, description="a log-in not used for so long ends")
+    longest_h: float = Field(8.0, gt=0, description="every log-in ends after so long")
+    lock_timeout_s: float = Field(3.0, gt=0, description="how long a page waits for the database")
+    isodoses_gy: tuple[float, ...] = Field(
+        (2.0, 5.0, 10.0, 20.0), description="isodose lines on the pictures, Gy"
+    )
+    viewer_url: str = Field(
+        "",
+        description="the PACS's viewer; {study} stands for the Study Instance UID",
+    )
+
+    @model_validator(mode="after")
+    def _safe_beyond_loopback(self) -> Self:
+        local = self.address in ("127.0.0.1", "::1", "localhost")
+        if self.enabled and not (local or self.behind_proxy or (self.certificate_file and self.key_file)):
+            raise ValueError(
+                "address is beyond loopback: set certificate_file and key_file, or behind_proxy = true"
+            )
+        return self
+
+
 class Config(Settings):
     """Everything that can be configured. Each section belongs to the room it configures."""
 
@@ -96,6 +136,7 @@ class Config(Settings):
     cycle: CycleSettings = CycleSettings()
     recon: ReconSettings = ReconSettings()
     registration: RegistrationSettings = RegistrationSettings()
+    recovery: RecoverySettings = RecoverySettings()
     tissue: HuCurve = HuCurve()
     tia: TiaSettings = TiaSettings()
     dose: DoseSettings = DoseSettings()
@@ -103,9 +144,25 @@ class Config(Settings):
     results: ResultsSettings = ResultsSettings()
     delivery: DeliverySettings = DeliverySettings()
     operation: OperationSettings = OperationSettings()
+    web: WebSettings = WebSettings()
     administration: tuple[AdministrationRecord, ...] = Field(
         (), description="administrations that no object tells of"
     )
+
+    @model_validator(mode="after")
+    def _each_administration_once(self) -> Self:
+        """Two entries of one patient, nuclide and half day are one administration stated twice."""
+        zone = ZoneInfo(self.node.zone)
+        for one, other in combinations(self.administration, 2):
+            a, b = (r.at if r.at.tzinfo else r.at.replace(tzinfo=zone) for r in (one, other))
+            same = (one.patient_id, one.nuclide) == (other.patient_id, other.nuclide)
+            if same and abs(a - b) < SAME_ADMINISTRATION:
+                raise ValueError(
+                    f"two entries of [[administration]] state one administration of {one.nuclide}: "
+                    f"{one.activity_mbq:g} MBq at {a:%Y-%m-%d %H:%M} and {other.activity_mbq:g} MBq at "
+                    f"{b:%Y-%m-%d %H:%M}; leave the right one"
+                )
+        return self
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -115,7 +172,9 @@ class Config(Settings):
 
     def digest(self) -> str:
         """SHA-256 of the canonical configuration, recorded with every calculation."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # What is shown decides no result: a cycle repeats under another page.
+        kept = self.model_dump(mode="json", exclude={"web"})
+        canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -153,7 +212,8 @@ def load(path: Path, *, engine: bool = False) -> Config:
     if not folder.is_absolute():
         archive = config.archive.model_copy(update={"data_folder": (path.parent / folder).resolve()})
         config = config.model_copy(update={"archive": archive})
-    return config
+    users = (path.parent / config.web.users_file).resolve()
+    return config.model_copy(update={"web": config.web.model_copy(update={"users_file": users})})
 
 
 def _faults_of_engine(path: Path, dose: object, lines: dict[tuple[str | int, ...], int]) -> list[str]:

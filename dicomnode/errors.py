@@ -10,6 +10,7 @@ DicomnodeError
 |- NotConverged         a fit or a registration did not reach its goal
 |- OutOfDomain          a quantity lies outside the range for which an engine or a table is valid
 |- EngineUnavailable    an engine, or data it needs, is not installed
+|- ItemFault            one object, patient or cycle defeats our code or the database; it alone is set aside
 |- DeliveryFailed       a peer did not take an object
 |- AuditBroken          the audit trail does not verify; names the first broken row
 
@@ -113,6 +114,11 @@ class OutOfDomain(DicomnodeError):
 
 class EngineUnavailable(DicomnodeError):
     """An engine, or the data or package it needs, is absent; the message says what to install."""
+
+
+class ItemFault(DicomnodeError):
+    """What was done about one item (an object, a patient, a cycle) failed and was undone. The database is
+    well, and so is everything else."""
 
 
 class DeliveryFailed(DicomnodeError):

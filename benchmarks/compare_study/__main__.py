@@ -1,8 +1,9 @@
 """The study behind docs/comparing.md: which measure sees which fault at how many decays, with real Monte
 Carlo.
 
-``make compare-study`` runs it and writes docs/compare-study.json, docs/compare-study.md and the figures of
-docs/figures/. Every number there comes from here. Three steps; the first two go on where they were stopped:
+``make compare-study`` runs it and writes results/compare-study.json, docs/studies/compare-study.md
+and the figures of docs/figures/. Every number there comes from here. Three steps; the first two go on where
+they were stopped:
 
     python benchmarks/compare_study run      Monte Carlo into --cache: about 40 CPU minutes
     python benchmarks/compare_study judge    every measure and gate: about 20

@@ -19,8 +19,9 @@ STATES = ("pass", "undecided", "fail")
 def write(results: list[dict[str, Any]], alarms: list[dict[str, Any]], folder: Path) -> None:
     rates = false_alarms(alarms)
     kept = {"power": results, "false_alarms": rates}
-    (folder / "compare-study.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    (folder / "compare-study.md").write_text(_markdown(results, rates), encoding="utf-8")
+    record = Path(__file__).with_name("results")
+    (record / "compare-study.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    (folder / "studies/compare-study.md").write_text(_markdown(results, rates), encoding="utf-8")
     (folder / "figures").mkdir(exist_ok=True)
     power_figures(results, folder / "figures")
     floor_figure(results, folder / "figures")

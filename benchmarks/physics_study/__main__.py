@@ -4,8 +4,8 @@
                                     [engines] [vsv] [variance] [speed] [figures]
 
 Without names all of them. Needs the reference data beside the checkout (or DICOMNODE_SHARED). Tables go to
-docs/physics-tables.md by way of docs/physics-study.json, figures to docs/figures; each part tells its CPU
-minutes.
+docs/studies/physics-tables.md by way of results/physics-study.json, figures to docs/figures; each part
+tells its CPU minutes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables, and the page docs/physics-tables.md that is made of them."""
+"""Tables, and the page docs/studies/physics-tables.md that is made of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-RECORD, PAGE = DOCS / "physics-study.json", DOCS / "physics-tables.md"
+RECORD = Path(__file__).with_name("results") / "physics-study.json"
+PAGE = DOCS / "studies/physics-tables.md"
 HEAD = """# Physics: tables
 
-Written by `make physics-study` from `docs/physics-study.json`; do not edit. What the tables say is in
-[physics.md](physics.md) and [engines.md](engines.md). In brackets the standard uncertainty (k = 1) of the
-last digits. "EGSnrc" is the project's reference (its README states how it was made); "ours" the transport of
-`dicomnode/montecarlo`, whose sources had the digest that each part names.
+Written by `make physics-study` from `benchmarks/physics_study/results/physics-study.json`; do not edit. What
+the tables say is in [physics.md](../physics.md) and [engines.md](../engines.md). In brackets the standard
+uncertainty (k = 1) of the last digits. "EGSnrc" is the project's reference (its README states how it was
+made); "ours" the transport of `dicomnode/montecarlo`, whose sources had the digest that each part names.
 """
 
 

@@ -3,10 +3,10 @@
     python benchmarks/recon_study [cases] [therapy] [page] [--part 0/1]
 
 ``make recon-study`` does all three: ``cases`` makes an image of every phantom, count level, seed and method
-(docs/recon-study.jsonl, a line each), ``therapy`` a dose of three scans by every method
-(docs/recon-therapy.jsonl), ``page`` docs/recon-study.md and the figures. A line is appended when its case is
-done, so that the study can be stopped and taken up again, and two processes share the cases (``--part 0/2``,
-``--part 1/2``).
+(results/recon-study.jsonl, a line each), ``therapy`` a dose of three scans by every method
+(results/recon-therapy.jsonl), ``page`` docs/studies/recon-study.md and the figures. A line is appended when
+its case is done, so that the study can be stopped and taken up again, and two processes share the cases
+(``--part 0/2``, ``--part 1/2``).
 
 Scans are made by ``simulation.projections``: half voxels, 5 % wider blur, septal tail, scatter that TEW gets
 right on average only, a CT that lies 2 to 3 mm off. Seconds are CPU seconds of one thread, of this machine.

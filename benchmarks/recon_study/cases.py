@@ -1,4 +1,4 @@
-"""One line of docs/recon-study.jsonl for each phantom, count level, noise seed and method."""
+"""One line of results/recon-study.jsonl for each phantom, count level, noise seed and method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dicomnode.recon.learned.acceptance import Acceptance
 from dicomnode.recon.selection import KEPT, Image, score
 
 ROOT = Path(__file__).resolve().parents[2]
-LINES = ROOT / "docs/recon-study.jsonl"
+LINES = Path(__file__).with_name("results") / "recon-study.jsonl"
 IMAGES = ROOT / "build/recon-study"
 """Images in Bq/mL (z, y, x), float32; not part of the repository."""
 COUNTS = (1e6, 5e6)

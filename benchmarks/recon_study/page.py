@@ -1,4 +1,4 @@
-"""Tables of docs/recon-study.md, and the figures."""
+"""Tables of docs/studies/recon-study.md, and the figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from figures import figures
 from observer import area, detectability
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/recon-study.md"
+PAGE = ROOT / "docs/studies/recon-study.md"
 ORDER = ("osem", "osem-filtered", "osem-stopped", "osl", "bsrem",
          "noise2noise", "split-likelihood", "deep-image-prior", "supervised")  # fmt: skip
 TITLES = {
@@ -24,9 +24,9 @@ REASONS = {"do not prefer it": "likelihood", "of the measured counts": "counts",
            "is missing": "missing", "is invented": "invented"}  # fmt: skip
 HEAD = """# Reconstruction study: tables
 
-Made by `make recon-study` from `docs/recon-study.jsonl`; what it says is in
-[reconstruction.md](reconstruction.md). Mean over seeds, after +- the standard deviation between seeds (none
-for one seed). {missing}
+Made by `make recon-study` from `benchmarks/recon_study/results/recon-study.jsonl`; what it says is in
+[reconstruction.md](../reconstruction.md). Mean over seeds, after +- the standard deviation between seeds
+(none for one seed). {missing}
 
 - recovery: mean of the region over the truth; for cold regions (0 is ideal) over the background's truth
 - COV: standard deviation over mean of the background's voxels; NRMSE: in the body, over its root mean square

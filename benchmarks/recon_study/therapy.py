@@ -31,7 +31,7 @@ from dicomnode.simulation.patient import make_patient
 from dicomnode.tia.integrate import integrate_points
 from dicomnode.tia.settings import TiaSettings
 
-LINES = Path(__file__).resolve().parents[2] / "docs/recon-therapy.jsonl"
+LINES = Path(__file__).with_name("results") / "recon-therapy.jsonl"
 HOURS = (24.0, 96.0, 168.0)
 FIRST_COUNTS = 5e6
 SEEDS = (1, 2, 3)

@@ -136,6 +136,18 @@ def _due(row: type[Delivery], peer: str, now: datetime) -> list[ColumnElement[bo
     return [row.peer == peer, row.state == QUEUED, row.next_try_at <= now, ~held_back]
 
 
+def is_any_due(session: Session, peer: str, now: datetime) -> bool:
+    """Whether ``claim`` would find something; reads only."""
+    row = aliased(Delivery)
+    return session.scalar(select(row.id).where(*_due(row, peer, now)).limit(1)) is not None
+
+
+def is_any_expired(session: Session, now: datetime) -> bool:
+    """Whether ``release_expired`` would find something; reads only."""
+    expired = select(Delivery.id).where(Delivery.state == SENDING, Delivery.lease_until < now)
+    return session.scalar(expired.limit(1)) is not None
+
+
 def claim(session: Session, peer: str, owner: str, now: datetime, lease_s: float, limit: int) -> list[Claim]:
     """Lease up to ``limit`` due objects of one revision for ``peer``, in sending order."""
     first, row = aliased(Delivery), aliased(Delivery)

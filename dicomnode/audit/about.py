@@ -12,6 +12,19 @@ from dicomnode.audit.event import Event, Participant, ParticipantObject, Party
 
 
 @dataclass(frozen=True)
+class Person:
+    """Who acts: the identifier of a log-in, and the name as it is printed."""
+
+    id: str
+    name: str
+
+    @property
+    def said(self) -> str:
+        """As sentences and reports name the person."""
+        return self.name if self.name == self.id else f"{self.name} ({self.id})"
+
+
+@dataclass(frozen=True)
 class About:
     """The objects that an event is about; what is not known stays empty."""
 
@@ -66,9 +79,10 @@ def by_peer(peer: Party, role: Code | None = None, *, requestor: bool = False) -
     return Participant(who, requestor, role, peer.ae_title, peer.address)
 
 
-def by_person(person: str) -> Participant:
-    """A person."""
-    return Participant(person, requestor=True, name=person)
+def by_person(person: Person | str) -> Participant:
+    """A person; text where only one name is known."""
+    who = person if isinstance(person, Person) else Person(person, person)
+    return Participant(who.id, requestor=True, name=who.name)
 
 
 def made(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 
 from dicomnode.audit.codes import Code
-
-# Control characters and lone surrogates come from the wire; PostgreSQL, XML and terminals choke on them.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+from dicomnode.model.text import printable
 
 
 class Outcome(IntEnum):
@@ -102,7 +99,7 @@ class Event:
 def plain(value: object) -> object:
     """``value`` in JSON's types: texts scrubbed, times in UTC, numbers that JSON lacks as text."""
     if isinstance(value, str):
-        return _UNPRINTABLE.sub("\ufffd", value) if not value.isprintable() else str(value)
+        return printable(str(value))
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):

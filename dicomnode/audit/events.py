@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from dicomnode.audit import codes
-from dicomnode.audit.about import About, by_node, by_peer, by_person, made
+from dicomnode.audit.about import About, Person, by_node, by_peer, by_person, made
 from dicomnode.audit.codes import Code
 from dicomnode.audit.event import Event, Outcome, Participant, ParticipantObject, Party
 
@@ -101,11 +101,12 @@ def instance_received(
     )  # fmt: skip
 
 
-def quarantine_decided(person: str, about: About, *, decision: str, because: str) -> Event:
+def quarantine_decided(person: Person | str, about: About, *, decision: str, because: str) -> Event:
     """A person looked at an instance in quarantine: it is read again, or needs no more attention."""
     return made(
         "quarantine-decided", codes.INSTANCES_ACCESSED, "U", (by_person(person),), about,
-        actor=person, sentence=f"{decision}: {because}", detail={"decision": decision, "because": because},
+        actor=by_person(person).user_id, sentence=f"{decision}: {because}",
+        detail={"decision": decision, "because": because},
     )  # fmt: skip
 
 
@@ -155,7 +156,7 @@ def cycle_state_changed(here: str, about: About, *, before: str, after: str, rea
 
 
 def administration_recorded(
-    who: str, about: About, *, nuclide: str, activity_mbq: float, at: datetime, source: str
+    who: Person | str, about: About, *, nuclide: str, activity_mbq: float, at: datetime, source: str
 ) -> Event:
     """An administration was learned from an object, the configuration or a person."""
     detail = {"nuclide": nuclide, "activity_mbq": activity_mbq, "administered_at": at, "source": source}
@@ -164,7 +165,9 @@ def administration_recorded(
     )
 
 
-def administration_withdrawn(who: str, about: About, *, because: str, administration_id: int) -> Event:
+def administration_withdrawn(
+    who: Person | str, about: About, *, because: str, administration_id: int
+) -> Event:
     """A recorded administration no longer counts."""
     return _cycle(
         "administration-withdrawn", "Administration withdrawn", by_person(who), about, "D",
@@ -172,7 +175,7 @@ def administration_withdrawn(who: str, about: About, *, because: str, administra
     )  # fmt: skip
 
 
-def cycle_released(person: str, about: About, *, because: str) -> Event:
+def cycle_released(person: Person | str, about: About, *, because: str) -> Event:
     """A person released a held cycle."""
     detail = {"because": because}
     return _cycle(
@@ -180,13 +183,24 @@ def cycle_released(person: str, about: About, *, because: str) -> Event:
     )
 
 
-def cycle_held(person: str, about: About, *, because: str) -> Event:
+def left_out(
+    person: Person | str, about: About, *, kind: str, subject: str, because: str, undone: bool
+) -> Event:
+    """A person left a series, a time point or a region out of a cycle, or took it in again (``undone``)."""
+    name, meaning = ("taken-in", "Taken in again") if undone else ("left-out", "Left out of a cycle")
+    return _cycle(
+        name, meaning, by_person(person), about, sentence=f"{kind} {subject}: {because}",
+        detail={"kind": kind, "subject": subject, "because": because},
+    )  # fmt: skip
+
+
+def cycle_held(person: Person | str, about: About, *, because: str) -> Event:
     """A person stopped a cycle."""
     detail = {"because": because}
     return _cycle("cycle-held", "Cycle held", by_person(person), about, sentence=because, detail=detail)
 
 
-def sent_again(person: str, about: About, *, peer: str, because: str = "") -> Event:
+def sent_again(person: Person | str, about: About, *, peer: str, because: str = "") -> Event:
     """A person asked for a result to be sent (again)."""
     return _cycle(
         "cycle-sent", "Cycle sent", by_person(person), about,
@@ -194,7 +208,7 @@ def sent_again(person: str, about: About, *, peer: str, because: str = "") -> Ev
     )  # fmt: skip
 
 
-def given_up(person: str, about: About, *, peer: str, because: str, objects: int) -> Event:
+def given_up(person: Person | str, about: About, *, peer: str, because: str, objects: int) -> Event:
     """A person let objects go that a peer would not take."""
     return _cycle(
         "cycle-given-up", "Delivery given up", by_person(person), about,
@@ -301,11 +315,38 @@ def commitment(
 # -- persons, retention and the trail itself ----------------------------------------------------------
 
 
-def instances_viewed(person: str, about: About, *, what: str) -> Event:
+def instances_viewed(person: Person | str, about: About, *, what: str) -> Event:
     """A person looked at a patient's data (show, review page, export)."""
     return made(
         "instances-viewed", codes.INSTANCES_ACCESSED, "R", (by_person(person),), about,
-        actor=person, detail={"what": what},
+        actor=by_person(person).user_id, detail={"what": what},
+    )  # fmt: skip
+
+
+def user_authenticated(here: str, person: Person, *, role: str, address: str, ended: str = "") -> Event:
+    """A person logged in, or out (``ended`` says how)."""
+    return Event(
+        "logged-out" if ended else "logged-in", codes.USER_AUTHENTICATION, "E",
+        (by_person(person), by_node(here)), type_code=codes.LOGOUT if ended else codes.LOGIN,
+        objects=(ParticipantObject(here, codes.NODE_ID, role=13),), sentence=ended, actor=person.id,
+        detail={"role": role, "address": address},
+    )  # fmt: skip
+
+
+def log_in_failed(here: str, user: str, *, address: str, why: str) -> Event:
+    """Somebody did not get in, or did not prove again who decides."""
+    return Event(
+        "log-in-failed", codes.USER_AUTHENTICATION, "E", (by_person(user), by_node(here)),
+        type_code=codes.LOGIN, outcome=Outcome.MINOR, sentence=why, actor=user,
+        objects=(ParticipantObject(here, codes.NODE_ID, role=13),), detail={"address": address},
+    )  # fmt: skip
+
+
+def data_exported(person: Person, about: About, *, what: str, rows: int) -> Event:
+    """A person took data out of the node as a file (PS3.15 A.5.3.5 Data Export)."""
+    return made(
+        "data-exported", codes.DATA_EXPORT, "R", (by_person(person),), about,
+        actor=person.id, detail={"what": what, "rows": rows},
     )  # fmt: skip
 
 
@@ -320,11 +361,13 @@ def study_deleted(here: str, about: About, *, instances: Mapping[str, int], beca
     )  # fmt: skip
 
 
-def audit_log_used(person: str, *, verb: str, query: Mapping[str, object], rows: int, uri: str) -> Event:
+def audit_log_used(
+    person: Person | str, *, verb: str, query: Mapping[str, object], rows: int, uri: str
+) -> Event:
     """Somebody read the trail, PS3.15 A.5.3.2. ``uri`` names the trail without a password."""
-    log = ParticipantObject(uri, codes.URI, role=13, name="Security Audit Log")
+    log, who = ParticipantObject(uri, codes.URI, role=13, name="Security Audit Log"), by_person(person)
     return Event(
-        "audit-log-used", codes.AUDIT_LOG_USED, "R", (by_person(person),), (log,), actor=person,
+        "audit-log-used", codes.AUDIT_LOG_USED, "R", (who,), (log,), actor=who.user_id,
         patient_id=str(query.get("patient_id") or ""), detail={"verb": verb, "query": query, "rows": rows},
     )  # fmt: skip
 

@@ -32,18 +32,31 @@ LOCK = 0x64696175
 _LOCK = text(f"SELECT pg_advisory_xact_lock({LOCK})")
 _HEAD = select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
 _INSERT = insert(EVENTS)
-_GUARDS = {
-    "sqlite": (
-        {"events_chain", "events_no_update", "events_no_delete", "checkpoints_once"}
-        | {"checkpoints_no_update", "checkpoints_no_delete"},
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('events', 'checkpoints')",
-    ),
-    "postgresql": (
-        {"events_chain", "events_no_change", "events_no_truncate"}
-        | {"checkpoints_no_change", "checkpoints_no_truncate"},
-        "SELECT tgname FROM pg_trigger WHERE tgenabled = 'A' "
-        "AND tgrelid IN ('events'::regclass, 'checkpoints'::regclass)",
-    ),
+_GUARDS: dict[str, dict[str, str]] = {
+    "sqlite": {
+        "events_chain": "52c0560436a5f5cb98ce3068c37a7061",
+        "events_no_update": "768d60f80b9dfdafef386b8703b6c832",
+        "events_no_delete": "1eead6e25f4da4792736df8957b37c49",
+        "checkpoints_once": "3a1901e9327d1bd3e4b6713159cf3c94",
+        "checkpoints_no_update": "377598e13f614356d18fdd0fc234ad1a",
+        "checkpoints_no_delete": "f03e7c27ee0d52aee744761181093986",
+    },
+    "postgresql": {
+        "events_chain": "8db2972324c6f188cb37ca74f8a61757",
+        "events_no_change": "bd9b6fbc4f3f58ae57e9a18da45611d9",
+        "events_no_truncate": "b33f0048696a16db6a9591ff11f85da1",
+        "checkpoints_no_change": "bd9b6fbc4f3f58ae57e9a18da45611d9",
+        "checkpoints_no_truncate": "b33f0048696a16db6a9591ff11f85da1",
+    },
+}
+"""Triggers of events and checkpoints, and the first half of the digest of what each does."""
+_DEFINITIONS = {
+    "sqlite": "SELECT name, sql FROM sqlite_master "
+    "WHERE type = 'trigger' AND tbl_name IN ('events', 'checkpoints')",
+    # tgenabled 'A': also under session_replication_role = replica.
+    "postgresql": "SELECT t.tgname, concat_ws(' ', t.tgtype, t.tgenabled, p.proname, p.prosrc) "
+    "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+    "WHERE NOT t.tgisinternal AND t.tgrelid IN ('events'::regclass, 'checkpoints'::regclass)",
 }
 
 
@@ -79,7 +92,9 @@ class Verification:
         if self.broken_seq is not None:
             raise AuditBroken(self.broken_seq, self.why)
         if self.guards_missing:
-            raise AuditBroken(self.last_seq, "triggers are missing: " + ", ".join(self.guards_missing))
+            raise AuditBroken(
+                self.last_seq, "triggers are missing or changed: " + ", ".join(self.guards_missing)
+            )
 
 
 def append(session: Session, event: Event, *, at: datetime | None = None) -> int:
@@ -133,9 +148,19 @@ def verify(session: Session, checkpoints: Iterable[Checkpoint] = ()) -> Verifica
 
 
 def missing_guards(session: Session) -> tuple[str, ...]:
-    """Names of the triggers that should guard the trail and do not."""
-    wanted, query = _GUARDS[session.get_bind().dialect.name]
-    return tuple(sorted(wanted - set(session.execute(text(query)).scalars())))
+    """Names of the triggers that should guard the trail and do not: absent, changed, or not ours."""
+    dialect = session.get_bind().dialect.name
+    wanted, found = _GUARDS[dialect], guards(session)
+    absent = [name for name in wanted if name not in found]
+    changed = [f"{name} (changed)" for name in wanted if name in found and found[name] != wanted[name]]
+    added = [f"{name} (not ours)" for name in found if name not in wanted]
+    return tuple(sorted((*absent, *changed, *added)))
+
+
+def guards(session: Session) -> dict[str, str]:
+    """Name and digest of each trigger of the trail as the database has it."""
+    rows = session.execute(text(_DEFINITIONS[session.get_bind().dialect.name]))
+    return {name: hashlib.sha256(" ".join(body.split()).encode()).hexdigest()[:32] for name, body in rows}
 
 
 def count(session: Session) -> int:

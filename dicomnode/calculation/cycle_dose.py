@@ -1,8 +1,8 @@
-"""The way of a cycle from stored objects to objects for the PACS, on one page.
+"""The way of a cycle from its files to objects for the PACS, on one page.
 
-Runs in a worker process. Reads the store, writes the store, touches nothing else. Every step is a call
-into one room; what a step decides comes back as findings. Same job, configuration and software: same
-bytes.
+Runs in a worker process of the node, in a notebook (``dicomnode.api``) and in ``dicomnode run``. Every step
+is a call into one room; what a step decides comes back as findings. Same job, configuration and software:
+same bytes.
 """
 
 from __future__ import annotations
@@ -11,74 +11,65 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from dicomnode.archive.store import Store
+from dicomnode.calculation.files import Files
 from dicomnode.calculation.job import Job, Outcome
 from dicomnode.calculation.products import Answer, write_objects
 from dicomnode.calculation.record import Steps
-from dicomnode.calculation.time_points import read_time_points
+from dicomnode.calculation.time_points import ReadCycle, read_cycle
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.regions import with_default_regions
 from dicomnode.errors import DicomnodeError, NotReady
-from dicomnode.model import Administration, Cycle, Finding, Severity, Verdict
+from dicomnode.model import ActivityMap, Anatomy, Finding, RegisteredCycle, Severity, Verdict
 
 Progress = Callable[[float, str], None]
+"""Called with the fraction done (0 to 1) and a word on what is being done."""
 
 
-def compute(job: Job, config: Config, store: Store, progress: Progress = lambda _f, _w: None) -> Outcome:
+REFUSED = "refused-"
+"""How the rules begin of findings that say why an input cannot be used at all."""
+
+
+def no_progress(_fraction: float, _what: str) -> None:
+    """A Progress that says nothing."""
+
+
+def compute(job: Job, config: Config, files: Files, progress: Progress = no_progress) -> Outcome:
     """Compute one revision. Never raises for bad data: what cannot be used becomes a finding that holds."""
-    steps = Steps(store)
+    steps = Steps(job.accepted)
     steps.found(job.doubts)
     try:
-        return _compute(job, config, store, steps, progress)
+        progress(0.02, "reading images")
+        answer = dose_of_cycle(read_cycle(job, config, files, steps), config, progress)
+        progress(0.85, "writing objects")
+        with steps.step("objects") as step:
+            products = write_objects(job, config, files, answer)
+            step.digests({p.role: p.file_sha256 for p in products})
     except NotReady:  # what holds is among the findings
-        return Outcome(steps.verdict(job.accepted), steps.done)
+        return Outcome(steps.verdict(), steps.done)
     except DicomnodeError as error:
-        refusal = Finding(f"refused-{type(error).__name__}", Severity.HOLD, str(error))
-        return Outcome(Verdict.of([*steps.verdict(job.accepted).findings, refusal]), steps.done)
+        refusal = Finding(f"{REFUSED}{type(error).__name__}", Severity.HOLD, str(error))
+        return Outcome(Verdict.of([*steps.verdict().findings, refusal]), steps.done)
+    progress(1.0, f"done at {datetime.now(UTC):%H:%M:%S}")
+    return Outcome(answer.verdict, steps.done, products, answer.organs, answer.fit.regions)
 
 
-def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Progress) -> Outcome:
+def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progress) -> Answer:
+    """Absorbed dose of a cycle whose images are read; the record in ``read.steps`` goes on.
+
+    Raises NotReady where a finding holds before there is a dose, and what the rooms raise.
+    """
     from dicomnode.dose.registry import build
-    from dicomnode.physics.anatomy import anatomy_from_ct, anatomy_without_ct
     from dicomnode.physics.chains import stated
-    from dicomnode.physics.nuclides import nuclide as known_nuclide
-    from dicomnode.registration import register
     from dicomnode.results.organs import alpha_record, organ_doses
     from dicomnode.tia import integrate
 
-    administration: Administration = job.administration.noun()
-    nuclide = known_nuclide(administration.nuclide)
-
-    progress(0.02, "reading images")
-    with steps.step("read", zone=config.node.zone) as step:
-        points, made = read_time_points(job, config, store, nuclide, steps)
-        step.outputs({p.label: p.activity.bq_per_ml for p in points})
-        step.measured({p.label: {"total_mbq": p.activity.total_mbq, **p.origin} for p in points})
-    cycle = Cycle(administration, points)
-    steps.found(rules.reconstructions_agree({m.label: m.image.method for m in made}))
-    steps.found(rules.administered_activity_is_plausible(administration, config.check))
-    steps.found(rules.times_are_plausible(cycle, config.check, job.created_at))
-    steps.found(rules.image_total_below_administered(cycle, nuclide, config.check))
-    steps.found(rules.activity_falls_as_physics_demands(cycle, nuclide, config.check))
-    if steps.held(job.accepted):
-        return Outcome(steps.verdict(job.accepted), steps.done)
-
-    progress(0.15, "registering time points")
-    with steps.step("registration", **config.registration.model_dump()) as step:
-        registered = register(cycle, config.registration)
-        step.outputs({p.label: p.activity.bq_per_ml for p in registered.points})
-        step.measured({p.label: asdict(p.quality) for p in registered.points})
-    steps.found(registered.findings)
-    if steps.held(job.accepted):
-        return Outcome(steps.verdict(job.accepted), steps.done)
-
-    reference = next(p for p in registered.points if p.label == registered.reference)
-    if registered.ct is not None:
-        body = anatomy_from_ct(registered.ct, config.tissue)
-    else:
-        body = anatomy_without_ct(reference.activity.grid)
-    regions = with_default_regions(registered.regions, body.body, reference.activity)
+    cycle, nuclide, steps = read.cycle, read.nuclide, read.steps
+    administration = cycle.administration
+    _check_time_points(read, config)
+    registered = _registered(read, config, progress)
+    body = _anatomy(registered, config)
+    regions = with_default_regions(registered.regions, body.body, _reference_activity(registered))
 
     progress(0.45, "integrating activity over time")
     with steps.step("tia", **config.tia.model_dump()) as step:
@@ -100,12 +91,45 @@ def _compute(job: Job, config: Config, store: Store, steps: Steps, progress: Pro
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))
     steps.found(rules.organ_doses_are_plausible(organs, administration, nuclide))
+    ct = next(p.ct for p in cycle.time_points if p.label == registered.reference)
+    return Answer(
+        registered, body, regions, fit, dose, organs, engine.identity, steps.verdict(), nuclide, read.made,
+        ct, steps.done,
+    )  # fmt: skip
 
-    progress(0.85, "writing objects")
-    verdict = steps.verdict(job.accepted)
-    with steps.step("objects") as step:
-        answer = Answer(registered, body, regions, fit, dose, organs, engine.identity, verdict, nuclide, made)
-        products = write_objects(job, config, store, answer)
-        step.digests({p.role: p.file_sha256 for p in products})
-    progress(1.0, f"done at {datetime.now(UTC):%H:%M:%S}")
-    return Outcome(verdict, steps.done, products, organs, fit.regions)
+
+def _check_time_points(read: ReadCycle, config: Config) -> None:
+    """What contradicts itself before any image is moved."""
+    cycle, nuclide, steps = read.cycle, read.nuclide, read.steps
+    steps.found(rules.reconstructions_agree({m.label: m.image.method for m in read.made}))
+    steps.found(rules.administered_activity_is_plausible(cycle.administration, config.check))
+    steps.found(rules.times_are_plausible(cycle, config.check, read.read_at))
+    steps.found(rules.image_total_below_administered(cycle, nuclide, config.check))
+    steps.found(rules.activity_falls_as_physics_demands(cycle, nuclide, config.check))
+    steps.stop_if_held()
+
+
+def _registered(read: ReadCycle, config: Config, progress: Progress) -> RegisteredCycle:
+    from dicomnode.registration import register
+
+    progress(0.15, "registering time points")
+    with read.steps.step("registration", **config.registration.model_dump()) as step:
+        registered = register(read.cycle, config.registration)
+        step.outputs({p.label: p.activity.bq_per_ml for p in registered.points})
+        step.measured({p.label: asdict(p.quality) for p in registered.points})
+    read.steps.found(registered.findings)
+    read.steps.stop_if_held()
+    return registered
+
+
+def _reference_activity(registered: RegisteredCycle) -> ActivityMap:
+    return next(p.activity for p in registered.points if p.label == registered.reference)
+
+
+def _anatomy(registered: RegisteredCycle, config: Config) -> Anatomy:
+    """Density and tissues from the reference's CT; water where there is none."""
+    from dicomnode.physics.anatomy import anatomy_from_ct, anatomy_without_ct
+
+    if registered.ct is not None:
+        return anatomy_from_ct(registered.ct, config.tissue)
+    return anatomy_without_ct(_reference_activity(registered).grid)

@@ -50,6 +50,15 @@ class AdministrationJob(Settings):
         return Administration(**self.model_dump())
 
 
+class LeftOutJob(Settings):
+    """What a person left out of the cycle: a series, a time point (by its emission series) or a region."""
+
+    kind: str
+    subject: str
+    by: str
+    because: str
+
+
 class EarlierOrgan(Settings):
     """Dose of one region in an earlier cycle, for the course."""
 
@@ -58,6 +67,17 @@ class EarlierOrgan(Settings):
     sigma_gy: float
     bed_gy: float | None
     eqd2_gy: float | None
+
+    @classmethod
+    def of(cls, organ: OrganDose) -> EarlierOrgan:
+        """What a sum over cycles uses of it."""
+        return cls(
+            region=organ.region,
+            mean_gy=organ.mean_gy,
+            sigma_gy=organ.sigma_gy,
+            bed_gy=organ.bed_gy,
+            eqd2_gy=organ.eqd2_gy,
+        )
 
     def noun(self) -> OrganDose:
         """As a noun; what a sum over cycles does not use is zero."""
@@ -108,6 +128,7 @@ class Job(Settings):
     time_points: tuple[TimePointJob, ...]
     accepted: tuple[tuple[str, str], ...] = ()
     doubts: tuple[Finding, ...] = ()
+    left_out: tuple[LeftOutJob, ...] = ()
     supersedes: Superseded | None = None
     earlier: Course = Course()
 
@@ -118,13 +139,21 @@ class Job(Settings):
         return {uid: digest for s in series for uid, digest in s.instances.items()}
 
     def inputs_digest(self) -> str:
-        """One digest over everything that came from outside: images, structures, administration."""
+        """One digest over everything that came from outside: images, structures, administration, and what a
+        person left out of them."""
         kept = self.model_dump(mode="json", include={"administration", "time_points"})
         kept["administration"].pop("source")
         for point in kept["time_points"]:
             if point["uncertainty"] is None:  # such a job keeps the digest that it had before these existed
                 del point["uncertainty"]
+        if self.left_out:
+            kept["left_out"] = sorted([x.kind, x.subject] for x in self.left_out)
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def regions_left_out(self) -> frozenset[str]:
+        """Names of the regions that are not evaluated."""
+        return frozenset(x.subject for x in self.left_out if x.kind == "region")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dicomnode import __version__
-from dicomnode.archive.store import Store
-from dicomnode.calculation.job import Job, Product
+from dicomnode.calculation import shown
+from dicomnode.calculation.files import Files
+from dicomnode.calculation.job import Job, Product, Step
 from dicomnode.calculation.spect import MadeSpect, spect_objects
 from dicomnode.config import Config
 from dicomnode.delivery.settings import DoseVariant, dose_variants, reported_doses
@@ -17,6 +18,7 @@ from dicomnode.dose.engine import EngineIdentity
 from dicomnode.model import (
     Anatomy,
     DoseMap,
+    HuMap,
     LabelMap,
     Nuclide,
     OrganDose,
@@ -25,6 +27,8 @@ from dicomnode.model import (
     TiaFit,
     Verdict,
 )
+from dicomnode.model.volumes import Float32
+from dicomnode.results.voxel_uncertainty import whole_sigma_gy
 
 if TYPE_CHECKING:
     from dicomnode.dicom.reference import PatientStudy, SourceImage
@@ -38,7 +42,23 @@ SERIES = {"rtdose": 9100, "rtplan": 9101, "tia-map": 9102, "sigma-map": 9103, "s
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Everything that was computed for a revision."""
+    """Everything that was computed for a cycle.
+
+    Attributes
+    ----------
+    registered : all time points on one grid, with the CT and what registration found
+    body : density (g/cm3), tissues and outline on that grid
+    regions : regions on that grid, "body" among them
+    fit : time-integrated activity per voxel (MBq s/mL) and per region, with the curves
+    dose : absorbed dose per voxel and its standard uncertainty, Gy
+    organs : dose of each region, Gy
+    engine : name, version and data digests of the dose engine
+    verdict : all findings; ``release`` is false where one of them holds
+    nuclide : of the administration
+    made : SPECT that were reconstructed here
+    ct : of the reference time point, as it came
+    steps : what every step computed, by SHA-256 digest
+    """
 
     registered: RegisteredCycle
     body: Anatomy
@@ -50,13 +70,15 @@ class Answer:
     verdict: Verdict
     nuclide: Nuclide
     made: tuple[MadeSpect, ...] = ()
+    ct: HuMap | None = None
+    steps: tuple[Step, ...] = ()
 
 
-def write_objects(job: Job, config: Config, store: Store, answer: Answer) -> tuple[Product, ...]:
+def write_objects(job: Job, config: Config, files: Files, answer: Answer) -> tuple[Product, ...]:
     """Make and keep every object that some peer may want; the same job gives the same bytes."""
-    context = _context(job, config, store, answer)
+    context = _context(job, config, files, answer)
     return tuple(
-        Product(role, store.put(content), sop_class_uid, sop_instance_uid)
+        Product(role, files.put(content), sop_class_uid, sop_instance_uid)
         for role, content, sop_class_uid, sop_instance_uid in _objects(context, config, answer)
     )
 
@@ -92,7 +114,7 @@ class _Context:
         return SourceImage(sop_class_uid, older.objects[role], series, self.patient.study_uid)
 
 
-def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context:
+def _context(job: Job, config: Config, files: Files, answer: Answer) -> _Context:
     """Patient and study of the reference CT (of the reference SPECT where there is no CT)."""
     from pydicom import dcmread
 
@@ -100,12 +122,12 @@ def _context(job: Job, config: Config, store: Store, answer: Answer) -> _Context
 
     point = next(p for p in job.time_points if p.label == answer.registered.reference)
     of_reference = point.ct or point.emission
-    first = dcmread(store.path(next(iter(of_reference.instances.values()))), stop_before_pixels=True)
+    first = dcmread(files.path(next(iter(of_reference.instances.values()))), stop_before_pixels=True)
     sources = []
     for p in job.time_points:
         for series in (p.emission, p.ct):
             for digest in series.instances.values() if series is not None else ():
-                sources.append(source_image(dcmread(store.path(digest), stop_before_pixels=True)))
+                sources.append(source_image(dcmread(files.path(digest), stop_before_pixels=True)))
     return _Context(job, ZoneInfo(config.node.zone), patient_study(first), tuple(sources))
 
 
@@ -136,9 +158,10 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         tia.sop_instance_uid,
     )
     sigma = context.identity("sigma-map", "Dose uncertainty")
+    sigma_gy = whole_sigma_gy(answer.dose, answer.fit, config.results.resolution_fwhm_mm)
     yield (
         "sigma-map",
-        parametric_map.write_dose_sigma(answer.dose, context.patient, sigma),
+        parametric_map.write_dose_sigma(answer.dose.grid, sigma_gy, context.patient, sigma),
         parametric_map.PARAMETRIC_MAP_STORAGE,
         sigma.sop_instance_uid,
     )
@@ -156,9 +179,21 @@ def _objects(context: _Context, config: Config, answer: Answer) -> Iterator[tupl
         encapsulated_pdf.ENCAPSULATED_PDF_STORAGE,
         identity.sop_instance_uid,
     )
-    yield "picture", _picture(answer, config), "", ""
+    yield "picture", picture(answer, config), "", ""
+    yield from ((role, content, "", "") for role, content in _to_look_at(answer, sigma_gy))
     for spect in answer.made:
         yield from spect_objects(spect, context.job, config)
+
+
+def _to_look_at(answer: Answer, sigma_gy: Float32) -> Iterator[tuple[str, bytes]]:
+    """(role, bytes) of what stays here: for the review page, and for programs."""
+    yield shown.CURVES, shown.curves(answer.fit, answer.nuclide)
+    yield shown.DVH, shown.histograms(answer.dose, answer.regions)
+    if shown.is_oblique(answer.dose.grid):
+        return
+    yield from shown.volumes(
+        answer.dose, sigma_gy, answer.fit, answer.registered.points, answer.regions, answer.ct
+    )
 
 
 def _organ_dose_sr(
@@ -228,7 +263,7 @@ def _report(context: _Context, config: Config, answer: Answer) -> bytes:
     return write_report(content, config.results)
 
 
-def _picture(answer: Answer, config: Config) -> bytes:
+def picture(answer: Answer, config: Config) -> bytes:
     from dicomnode.results.pictures import Scene, focus_mm, png
 
     scene = Scene(

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from dicomnode.archive.store import Store
 from dicomnode.calculation.job import Step
 from dicomnode.dose.engine import EngineIdentity
+from dicomnode.errors import NotReady
 from dicomnode.model import Finding, Severity, Verdict
 
 
@@ -39,12 +39,19 @@ class Recording:
 
 
 class Steps:
-    """Collects steps and findings of one calculation."""
+    """Collects steps and findings of one calculation; ``accepted`` lists (rule, subject) of findings that a
+    person accepted."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, accepted: Sequence[tuple[str, str]] = ()) -> None:
+        self.accepted = tuple(accepted)
         self.done: tuple[Step, ...] = ()
         self.findings: list[Finding] = []
+
+    def copy(self) -> Steps:
+        """The same record so far, to be continued apart."""
+        twin = Steps(self.accepted)
+        twin.done, twin.findings = self.done, list(self.findings)
+        return twin
 
     @contextmanager
     def step(
@@ -71,15 +78,17 @@ class Steps:
         """Add findings, each once."""
         self.findings += [f for f in findings if f not in self.findings]
 
-    def verdict(self, accepted: Sequence[tuple[str, str]]) -> Verdict:
+    def verdict(self) -> Verdict:
         """All findings; what a person accepted no longer holds, but stays visible."""
         return Verdict.of(
             replace(f, severity=Severity.WARNING, sentence=f"{f.sentence} (accepted by a person)")
-            if f.severity is Severity.HOLD and (f.rule, f.subject) in accepted
+            if f.severity is Severity.HOLD and (f.rule, f.subject) in self.accepted
             else f
             for f in self.findings
         )
 
-    def held(self, accepted: Sequence[tuple[str, str]]) -> bool:
-        """True where going on makes no sense until a person has decided."""
-        return not self.verdict(accepted).release
+    def stop_if_held(self) -> None:
+        """Raise NotReady, with the sentences, where going on makes no sense until a person has decided."""
+        holds = self.verdict().holds
+        if holds:
+            raise NotReady([f.sentence for f in holds])

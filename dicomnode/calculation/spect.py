@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from dicomnode.calculation.job import Job
+from dicomnode.calculation.reconstruction import ExaminedScan, examined_scan, reconstructed
 from dicomnode.calculation.record import Steps
 from dicomnode.config import Config
 from dicomnode.dose.engine import EngineIdentity
-from dicomnode.errors import Inconsistent, NotReady, Refused
-from dicomnode.model import CountingNoise, Finding, HuMap, Nuclide, Severity
+from dicomnode.errors import Inconsistent, Refused
+from dicomnode.model import CountingNoise, Finding, Nuclide, Severity
 from dicomnode.model.projections import Projections
 from dicomnode.model.series import EmissionVolume, Role
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dicomnode.dicom.write.modules import ObjectIdentity
     from dicomnode.dicom.write.spect_image import SpectImage
     from dicomnode.recon.calibration.record import SpectCalibration
-    from dicomnode.recon.camera.attenuation import AttenuationMap
     from dicomnode.recon.examination.examine import CtOfSpect
     from dicomnode.recon.reconstruct import Reconstruction
 
@@ -49,21 +49,10 @@ def holds_projections(paths: Sequence[Path], zone: ZoneInfo) -> bool:
     return read_header(paths[0], zone).role is Role.PROJECTIONS
 
 
-def read_ct_of_spect(paths: Sequence[Path], hu: HuMap, frame: str, zone: ZoneInfo) -> CtOfSpect:
-    """The CT's tube voltage and time, from its first slice."""
-    from dicomnode.dicom.header.headers import read_header
-    from dicomnode.recon.examination.examine import CtOfSpect
-
-    header = read_header(paths[0], zone)
-    kvp = header.facts.get("KVP", "")
-    return CtOfSpect(hu, frame, header.acquired_at, float(kvp) if kvp else None)
-
-
 def reconstruct_time_point(
     label: str,
     paths: Sequence[Path],
     ct: CtOfSpect | None,
-    job: Job,
     config: Config,
     nuclide: Nuclide,
     steps: Steps,
@@ -74,65 +63,50 @@ def reconstruct_time_point(
     Raises Refused for projections that cannot be used, NotReady where a finding holds before the
     reconstruction has begun.
     """
-    from dicomnode.recon.examination.examine import examine
+    from dicomnode.dicom.header.headers import read_header
 
-    projections = _read(paths, config, nuclide)
-    steps.found(projections.findings)
+    zone, recon = ZoneInfo(config.node.zone), config.recon
+    header = read_header(paths[0], zone)
     if ct is None:
         raise Refused(
             "raw projections cannot be reconstructed without the CT of their frame of reference",
-            uid=projections.series_uid, remedy="Send the CT of the SPECT/CT examination",
+            uid=header.series_instance_uid, remedy="Send the CT of the SPECT/CT examination",
         )  # fmt: skip
-    attenuation, doubts = examine(projections, ct, config.recon.acquisition, config.recon.outline)
-    steps.found(doubts)
-    if steps.held(job.accepted):
-        raise NotReady(["the acquisition is doubtful, see the findings"])
-    made, record = _reconstruct(label, projections, attenuation, config, steps)
-    content = _content(label, paths, projections, attenuation, made, config, nuclide)
-    return _volume(projections, made), content, record.relative_uncertainty
-
-
-def _read(paths: Sequence[Path], config: Config, nuclide: Nuclide) -> Projections:
-    """Projections, with angles counted as the camera's table says."""
-    from dicomnode.dicom.header.headers import read_header
-    from dicomnode.dicom.projections.projections import read_projections
-
-    zone = ZoneInfo(config.node.zone)
-    facts = read_header(paths[0], zone).facts
-    camera = config.recon.camera_of(
-        facts.get("Manufacturer", ""), facts.get("ManufacturerModelName", ""),
-        facts.get("CollimatorGridName", ""), paths[0].name,
+    camera = recon.camera_of(
+        header.facts.get("Manufacturer", ""), header.facts.get("ManufacturerModelName", ""),
+        header.facts.get("CollimatorGridName", ""), paths[0].name,
     )  # fmt: skip
-    return read_projections(paths, zone, camera.angles_counted, nuclide.name)
+    scan = examined_scan(
+        paths, ct, zone, angles=camera.angles_counted, nuclide=nuclide.name, acquisition=recon.acquisition,
+        outline=recon.outline,
+    )  # fmt: skip
+    steps.found(scan.findings)
+    steps.stop_if_held()
+    made, record = _reconstruct(label, scan, config, steps)
+    content = _content(label, paths, scan, made, config, nuclide)
+    return _volume(scan.projections, made), content, record.relative_uncertainty
 
 
 def _reconstruct(
-    label: str, projections: Projections, attenuation: AttenuationMap, config: Config, steps: Steps
+    label: str, scan: ExaminedScan, config: Config, steps: Steps
 ) -> tuple[Reconstruction, SpectCalibration]:
     """The reconstruction as a step of the calculation's record, and the calibration that it used."""
-    import torch
-
     from dicomnode.recon.calibration.record import choose
-    from dicomnode.recon.camera.collimator import collimator
-    from dicomnode.recon.reconstruct import reconstruct
 
     recon = config.recon
-    name = recon.camera_that_took(projections).collimator
-    calibration = choose(recon.calibration, projections, recon.protocol, name)
-    digest = recon.protocol.digest(projections.grid)
-    torch.set_num_threads(1)  # the worker's process is ours; sums by several threads differ in the last bit
+    name = recon.camera_that_took(scan.projections).collimator
+    calibration = choose(recon.calibration, scan.projections, recon.protocol, name)
+    digest = recon.protocol.digest(scan.projections.grid)
     with steps.step(
         f"reconstruction {label}", EngineIdentity("recon", digest), recon.seed,
         protocol=recon.protocol.model_dump(mode="json"), calibration=calibration.model_dump(mode="json"),
     ) as step:  # fmt: skip
-        made = reconstruct(
-            projections, attenuation, recon.protocol, collimator(name), calibration, seed=recon.seed
-        )
+        made = reconstructed(scan, recon.protocol, name, calibration, seed=recon.seed)
         noise = made.counting
         step.outputs({"activity": made.activity.bq_per_ml} | ({"noise": noise.bq_per_ml} if noise else {}))
         step.measured({
             "total_mbq": made.activity.total_mbq, "method": made.method, "scores": dict(made.scores),
-            "parameters": dict(made.parameters), **projections.origin,
+            "parameters": dict(made.parameters), **scan.projections.origin,
         })  # fmt: skip
     steps.found(_for_dosimetry(made.findings))
     return made, calibration
@@ -182,8 +156,7 @@ def with_counting_noise(volume: EmissionVolume, paths: Sequence[Path]) -> Emissi
 def _content(
     label: str,
     paths: Sequence[Path],
-    projections: Projections,
-    attenuation: AttenuationMap,
+    scan: ExaminedScan,
     made: Reconstruction,
     config: Config,
     nuclide: Nuclide,
@@ -196,7 +169,8 @@ def _content(
 
     heads = [dcmread(path, stop_before_pixels=True) for path in paths]
     told = read_header(paths[0], ZoneInfo(config.node.zone))
-    protocol = config.recon.protocol
+    protocol, projections, attenuation = config.recon.protocol, scan.projections, scan.attenuation
+    assert attenuation is not None  # reconstruct_time_point refuses a scan without CT
     corrected = ["DECY", *(["ATTN"] if protocol.attenuation else []),
                  *(["SCAT"] if made.parameters["scatter"] != "none" else [])]  # fmt: skip
     image = SpectImage(

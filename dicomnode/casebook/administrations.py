@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.audit import events, trail
-from dicomnode.audit.about import About
+from dicomnode.audit.about import About, Person
+from dicomnode.calculation.planning import configured_administrations
 from dicomnode.config import Config
 from dicomnode.database.tables import AdministrationRow
 from dicomnode.errors import Refused
@@ -41,19 +41,7 @@ def told(session: Session, patient_id: str, config: Config, *, reports: bool) ->
         if r.source.startswith(PERSON) != reports and not r.source.startswith(RESTATED)
     ]
     if not reports:
-        zone = ZoneInfo(config.node.zone)
-        administrations += [
-            Administration(
-                a.nuclide,
-                a.activity_mbq,
-                a.at if a.at.tzinfo else a.at.replace(tzinfo=zone),
-                a.radiopharmaceutical,
-                a.residual_mbq,
-                "config",
-            )
-            for a in config.administration
-            if a.patient_id == patient_id
-        ]
+        administrations += configured_administrations(config, patient_id)
     return administrations
 
 
@@ -81,7 +69,7 @@ def changed_since(session: Session, before: Told) -> Told:
 
 
 def record(
-    session: Session, patient_id: str, told: Administration, who: str, now: datetime
+    session: Session, patient_id: str, told: Administration, who: Person | str, now: datetime
 ) -> AdministrationRow | None:
     """Record an administration once per source; None where that source told it before."""
     at = told.at.astimezone(UTC)
@@ -112,7 +100,7 @@ def record(
     return row
 
 
-def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: str) -> None:
+def withdraw_told_before(session: Session, patient_id: str, told: Administration, who: Person) -> None:
     """What a person told before of the same day and nuclide no longer counts; the rows stay."""
     for row in session.scalars(
         select(AdministrationRow).where(
@@ -126,7 +114,7 @@ def withdraw_told_before(session: Session, patient_id: str, told: Administration
             withdraw(session, row, who, "told again")
 
 
-def withdraw(session: Session, row: AdministrationRow, who: str, because: str) -> None:
+def withdraw(session: Session, row: AdministrationRow, who: Person, because: str) -> None:
     """An administration no longer counts; its row stays."""
     row.withdrawn = True
     trail.append(

@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 
 from dicomnode.archive import outbox
 from dicomnode.audit import events, trail
+from dicomnode.audit.about import Person
 from dicomnode.casebook import administrations
 from dicomnode.casebook.course import is_course_outdated, tell_later_cycles
 from dicomnode.casebook.house import House
 from dicomnode.casebook.lifecycle import Happening, Instruction, NoSuchStep, State, released
+from dicomnode.casebook.seen import administration_shown, refuse_other, refuse_unseen
 from dicomnode.casebook.state import HELD_BY, about, change, current_revision
-from dicomnode.casebook.views import find_cycle
+from dicomnode.casebook.views import cycle_named
 from dicomnode.config import Config
 from dicomnode.database.tables import CycleRow, Delivery, FindingRow, TimePointRow
 from dicomnode.errors import Refused
@@ -33,7 +35,7 @@ def administer(
     at: str,
     radiopharmaceutical: str,
     residual_mbq: float,
-    by: str,
+    by: Person,
     now: datetime,
     replaces: int | None = None,
 ) -> int:
@@ -47,7 +49,12 @@ def administer(
         ) from None
     when = when if when.tzinfo else when.replace(tzinfo=ZoneInfo(house.config.node.zone))
     told = Administration(
-        known_nuclide(nuclide).name, activity_mbq, when, radiopharmaceutical, residual_mbq, f"person:{by}"
+        known_nuclide(nuclide).name,
+        activity_mbq,
+        when,
+        radiopharmaceutical,
+        residual_mbq,
+        f"{administrations.PERSON}{by.said}",
     )
     with house.database.write() as session:
         if replaces is not None:
@@ -64,18 +71,24 @@ def administer(
         return row.id
 
 
-def withdraw(house: House, number: int, by: str, because: str) -> str:
-    """A person takes back what a person told; returns a sentence."""
+def withdraw(house: House, number: int, by: Person, because: str, *, seen: str) -> str:
+    """A person takes back what a person told, as it was ``seen`` (``seen.administration_shown``); returns a
+    sentence. Raises Refused where it is another one than was seen, or no longer counts."""
     with house.database.write() as session:
         row = administrations.told_by_person(session, number)
+        refuse_other(f"administration {number}", administration_shown(row), seen)
         administrations.withdraw(session, row, by, because)
         return f"administration {number} no longer counts"
 
 
-def release(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:
-    """A person releases a cycle; returns a sentence."""
+def release(house: House, cycle_id: str, by: Person, because: str, now: datetime, *, seen: str) -> str:
+    """A person releases a cycle as it was ``seen`` (a digest of ``seen.state_shown``); returns a sentence.
+
+    Raises Refused where the cycle has changed since, cannot be released, or is not named in full.
+    """
     with house.database.write() as session:
-        row = find_cycle(session, cycle_id)
+        row = cycle_named(session, cycle_id)
+        refuse_unseen(session, row, seen)
         try:
             _release(session, row, by, because, house.config, now)
         except NoSuchStep as error:
@@ -83,7 +96,9 @@ def release(house: House, cycle_id: str, by: str, because: str, now: datetime) -
         return f"cycle {row.id} is {row.state}"
 
 
-def _release(session: Session, row: CycleRow, by: str, because: str, config: Config, now: datetime) -> None:
+def _release(
+    session: Session, row: CycleRow, by: Person, because: str, config: Config, now: datetime
+) -> None:
     """A person takes responsibility: what held the cycle is recorded as accepted."""
     revision = current_revision(session, row.id)
     left_before = (
@@ -95,14 +110,14 @@ def _release(session: Session, row: CycleRow, by: str, because: str, config: Con
     if State(row.state) not in (State.HELD, State.COLLECTING):
         raise NoSuchStep(f"cycle {row.id} is {row.state}; only a held or collecting one can be released")
     row.accepted = json.dumps(sorted(set(map(tuple, json.loads(row.accepted))) | set(_held(session, row))))
-    row.released_by, row.released_because = by, because
+    row.released_by, row.released_because = by.said, because
     before = State(row.state)
     has_images = session.scalars(select(TimePointRow.id).where(TimePointRow.cycle_id == row.id)).first()
     after, instructions = released(left_before=left_before, has_images=has_images is not None)
     row.state, row.state_since, row.reasons = after, now, "[]"
     trail.append(session, events.cycle_released(by, about(row), because=because))
     moved = events.cycle_state_changed(
-        config.node.name, about(row), before=before, after=after, reasons=[f"released by {by}"]
+        config.node.name, about(row), before=before, after=after, reasons=[f"released by {by.said}"]
     )
     trail.append(session, moved)
     if Instruction.QUEUE_DELIVERIES in instructions and revision is not None:
@@ -126,29 +141,40 @@ def _held(session: Session, row: CycleRow) -> Sequence[tuple[str, str]]:
     ]
 
 
-def hold(house: House, cycle_id: str, by: str, because: str, now: datetime) -> str:
-    """A person holds a cycle; returns a sentence."""
+def hold(house: House, cycle_id: str, by: Person, because: str, now: datetime, *, seen: str) -> str:
+    """A person holds a cycle as it was ``seen``; returns a sentence. Raises as ``release``."""
     with house.database.write() as session:
-        row = find_cycle(session, cycle_id)
+        row = cycle_named(session, cycle_id)
+        refuse_unseen(session, row, seen)
         _hold(session, row, by, because, house.config, now)
         return f"cycle {row.id} is {row.state}"
 
 
-def _hold(session: Session, row: CycleRow, by: str, because: str, config: Config, now: datetime) -> None:
+def _hold(session: Session, row: CycleRow, by: Person, because: str, config: Config, now: datetime) -> None:
     """A person stops the cycle; what has not left stays here."""
     trail.append(session, events.cycle_held(by, about(row), because=because))
-    reasons = [f"{HELD_BY}{by}: {because}"]
+    reasons = [f"{HELD_BY}{by.said}: {because}"]
     if State(row.state) is State.DELIVERED:
         tell_later_cycles(session, row, config, now)
     change(session, row, Happening.PERSON_HOLDS, reasons, config.node.name, now)
 
 
 def send(
-    house: House, cycle_id: str, by: str, because: str, peer: str, now: datetime, *, give_up: bool = False
+    house: House,
+    cycle_id: str,
+    by: Person,
+    because: str,
+    peer: str,
+    now: datetime,
+    *,
+    seen: str,
+    give_up: bool = False,
 ) -> str:
-    """Queue parked deliveries again, or let them go (``give_up``); returns a sentence."""
+    """Queue parked deliveries again, or let them go (``give_up``); returns a sentence. Raises as
+    ``release``."""
     with house.database.write() as session:
-        row = find_cycle(session, cycle_id)
+        row = cycle_named(session, cycle_id)
+        refuse_unseen(session, row, seen)
         revision = current_revision(session, row.id)
         if revision is None or revision.state not in ("RELEASED", "DELIVERED"):
             raise Refused(f"cycle {row.id} has no released result", remedy="Release it first")
@@ -157,7 +183,7 @@ def send(
             parked = parked.where(Delivery.peer == peer)
         rows, which = session.scalars(parked).all(), about(row, revision.id)
         if give_up:
-            why = f"given up by {by}: {because}"
+            why = f"given up by {by.said}: {because}"
             gone = len(outbox.give_up(session, [d.id for d in rows], why, now))
             trail.append(session, events.given_up(by, which, peer=peer, because=because, objects=gone))
             return f"{gone} objects are given up"

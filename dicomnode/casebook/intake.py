@@ -7,9 +7,10 @@ node, with memory and time limits; what cannot be parsed is quarantined and stay
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,13 +22,17 @@ from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
 from dicomnode.casebook import administrations
 from dicomnode.cycle.gather import summarise
+from dicomnode.database.items import apart, one_item
 from dicomnode.database.tables import Instance, Series
-from dicomnode.errors import Refused
+from dicomnode.errors import ItemFault, Refused
 from dicomnode.model import Administration
 from dicomnode.model.series import InstanceHeader, Role, SeriesSummary
+from dicomnode.model.text import printable, shortened
 
 HEADER = TypeAdapter(InstanceHeader)
 SUMMARY = TypeAdapter(SeriesSummary)
+LARGEST_HEADER_BYTES = 1_000_000
+"""Of one header as JSON; the longest of real objects, an RTSTRUCT over a whole body, has some 100 kB."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,32 @@ class Parsed:
 
 def parse(files: Sequence[tuple[int, Path]], zone: str) -> list[Parsed]:
     """Read the headers of stored files. Runs in a worker; touches no database."""
-    from dicomnode.dicom.header.administration import read_administrations
-    from dicomnode.dicom.header.headers import read_header
-
     site = ZoneInfo(zone)
     results = []
     for instance_id, path in files:
         try:
-            header = read_header(path, site)
-            told: tuple[Administration, ...] = ()
-            if header.role is Role.ADMINISTRATION:
-                told, doubts = read_administrations(path, site)
-                header = replace(header, findings=(*header.findings, *doubts))
-            results.append(Parsed(instance_id, header, told))
+            results.append(_parsed(instance_id, path, site))
         except Refused as refusal:
             results.append(Parsed(instance_id, None, refusal=str(refusal)))
     return results
+
+
+def _parsed(instance_id: int, path: Path, site: ZoneInfo) -> Parsed:
+    from dicomnode.dicom.header.administration import read_administrations
+    from dicomnode.dicom.header.headers import read_header
+
+    header = read_header(path, site)
+    told: tuple[Administration, ...] = ()
+    if header.role is Role.ADMINISTRATION:
+        told, doubts = read_administrations(path, site)
+        header = replace(header, findings=(*header.findings, *doubts))
+    size = len(HEADER.dump_json(header))
+    if size > LARGEST_HEADER_BYTES:
+        raise Refused(
+            f"what its header says takes {size} bytes, and {LARGEST_HEADER_BYTES} are kept of one object",
+            uid=header.sop_instance_uid, remedy="Have the sender look at it: it refers to too much",
+        )  # fmt: skip
+    return Parsed(instance_id, header, told)
 
 
 def unparsed(session: Session, limit: int, besides: Iterable[int]) -> list[tuple[int, str]]:
@@ -76,24 +91,46 @@ def oldest_unparsed(session: Session) -> datetime | None:
 
 def record(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) -> set[str]:
     """Write what workers read, within the caller's transaction. Returns the patients concerned."""
+    touched = enter(session, parsed, here, now)
+    return {patient for uid in sorted(touched) if (patient := keep(session, sum_up(session, uid), here))}
+
+
+def enter(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) -> set[str]:
+    """Index each object, or put it into quarantine; the fault of one is nothing to the others.
+
+    Returns the series that have grown.
+    """
     touched: set[str] = set()
     for result in parsed:
         row = session.get(Instance, result.instance_id)
         if row is None or row.state != "RECEIVED":
             continue
         problem = result.refusal or _contradiction(row, result.header)
-        if problem or result.header is None:
-            row.state, row.reason = "QUARANTINED", problem
-            about = About(sop_instance_uid=row.sop_instance_uid, sop_class_uid=row.sop_class_uid)
-            trail.append(session, events.instance_quarantined(here, about, reason=problem))
-            _next_in_its_place(session, row)
-            continue
-        row.state, row.series_instance_uid = "INDEXED", result.header.series_instance_uid
-        row.header = HEADER.dump_json(result.header).decode()
-        touched.add(result.header.series_instance_uid)
-        _keep_administrations(session, result, here, now)
+        if not problem and result.header is not None:
+            try:
+                with apart(session):
+                    _index(session, row, result, here, now)
+                touched.add(result.header.series_instance_uid)
+                continue
+            except ItemFault as fault:
+                problem = f"it was read and could not be recorded: {fault}; have its sender look at it"
+        _quarantine(session, row, problem, here)
     session.flush()
-    return {_refresh(session, uid) for uid in sorted(touched)}
+    return touched
+
+
+def _index(session: Session, row: Instance, result: Parsed, here: str, now: datetime) -> None:
+    assert result.header is not None
+    row.state, row.series_instance_uid = "INDEXED", result.header.series_instance_uid
+    row.header = HEADER.dump_json(result.header).decode()
+    _keep_administrations(session, result, here, now)
+
+
+def _quarantine(session: Session, row: Instance, problem: str, here: str) -> None:
+    row.state, row.reason = "QUARANTINED", shortened(printable(problem))
+    about = About(sop_instance_uid=row.sop_instance_uid, sop_class_uid=row.sop_class_uid)
+    trail.append(session, events.instance_quarantined(here, about, reason=row.reason))
+    _next_in_its_place(session, row)
 
 
 def _next_in_its_place(session: Session, quarantined: Instance) -> None:
@@ -108,6 +145,13 @@ def _next_in_its_place(session: Session, quarantined: Instance) -> None:
             return
 
 
+def set_aside(session: Session, instance_id: int, problem: str, here: str) -> None:
+    """Put an object that is not indexed yet into quarantine: the work role does not survive it."""
+    row = session.get(Instance, instance_id)
+    if row is not None and row.state == "RECEIVED":
+        _quarantine(session, row, problem, here)
+
+
 def _contradiction(row: Instance, header: InstanceHeader | None) -> str:
     """The command set named one object; the data set must be that object."""
     if header is None:
@@ -116,6 +160,8 @@ def _contradiction(row: Instance, header: InstanceHeader | None) -> str:
         return "SOPInstanceUID of the data set differs from that of the C-STORE command: ask the sender"
     if header.sop_class_uid != row.sop_class_uid:
         return "SOPClassUID of the data set differs from that of the C-STORE command: ask the sender"
+    if not header.series_instance_uid:
+        return "SeriesInstanceUID is empty: it can be put beside no other; have the sender correct it"
     if not header.patient_id:
         return "PatientID is empty: no cycle can be made without it; correct the object and send it again"
     return ""
@@ -128,28 +174,84 @@ def _keep_administrations(session: Session, result: Parsed, here: str, now: date
         administrations.record(session, result.header.patient_id, told, here, now)
 
 
-def _refresh(session: Session, series_uid: str) -> str:
-    """Bring the row of a series up to date with all its instances; returns its patient."""
-    rows = session.scalars(
-        select(Instance).where(Instance.series_instance_uid == series_uid, Instance.state == "INDEXED")
-    ).all()
-    headers = [HEADER.validate_json(r.header) for r in rows]
-    digests = {r.sop_instance_uid: r.file_sha256 for r in rows}
-    last = max(r.received_at for r in rows)
-    summary = summarise(headers, digests, last)
-    series = session.get(Series, series_uid)
+@dataclass(frozen=True)
+class SummedUp:
+    """A series from the headers of all its objects; ``fault`` where they cannot be summed up."""
+
+    series_uid: str
+    summary: SeriesSummary | None = None
+    objects: int = 0
+    patient_name: str = ""
+    first_received_at: datetime | None = None
+    fault: str = ""
+
+
+def sum_up(session: Session, series_uid: str) -> SummedUp:
+    """Read every header of a series. Takes long for a long one: call it outside a write transaction."""
+    rows = _indexed(session, series_uid)
+    try:
+        with one_item():
+            headers = [HEADER.validate_json(r.header) for r in rows]
+            digests = {r.sop_instance_uid: r.file_sha256 for r in rows}
+            summary = summarise(headers, digests, max(r.received_at for r in rows))
+    except ItemFault as fault:
+        return SummedUp(series_uid, fault=str(fault))
+    first = min(r.received_at for r in rows)
+    return SummedUp(series_uid, summary, len(rows), headers[0].patient_name, first)
+
+
+def keep(session: Session, found: SummedUp, here: str) -> str:
+    """Write the row of a series; returns its patient. Where that cannot be, what came since the row was
+    written last is put into quarantine, and the patient is empty if nothing is left."""
+    problem = found.fault
+    if found.summary is not None:
+        try:
+            with apart(session):
+                _write_series(session, found, found.summary)
+            return found.summary.patient_id
+        except ItemFault as fault:
+            problem = str(fault)
+    series, rows = session.get(Series, found.series_uid), _indexed(session, found.series_uid)
+    for row in rows[series.instances if series else 0 :] or rows:
+        _quarantine(session, row, f"its series cannot be recorded with it: {problem}", here)
+    session.flush()
+    return series.patient_id if series else ""
+
+
+def grown(session: Session, among: Collection[str] | None = None) -> dict[str, float]:
+    """Series (of those ``among``) with more objects than their row says: how many times as many, infinite
+    for a new one."""
+    counted = select(Instance.series_instance_uid, func.count().label("number"))
+    counted = counted.where(Instance.state == "INDEXED").group_by(Instance.series_instance_uid)
+    if among is not None:
+        counted = counted.where(Instance.series_instance_uid.in_(among))
+    indexed = counted.subquery()
+    found = session.execute(
+        select(indexed.c.series_instance_uid, indexed.c.number, Series.instances)
+        .outerjoin(Series, Series.series_instance_uid == indexed.c.series_instance_uid)
+        .where((Series.instances.is_(None)) | (Series.instances != indexed.c.number))
+    )
+    return {uid: number / known if known else inf for uid, number, known in found}
+
+
+def _indexed(session: Session, series_uid: str) -> Sequence[Instance]:
+    indexed = select(Instance).where(Instance.series_instance_uid == series_uid, Instance.state == "INDEXED")
+    return session.scalars(indexed.order_by(Instance.id)).all()
+
+
+def _write_series(session: Session, found: SummedUp, summary: SeriesSummary) -> None:
+    series = session.get(Series, found.series_uid)
     if series is None:
-        series = Series(series_instance_uid=series_uid, first_received_at=min(r.received_at for r in rows))
+        series = Series(series_instance_uid=found.series_uid, first_received_at=found.first_received_at)
         session.add(series)
     series.study_instance_uid, series.patient_id = summary.study_uid, summary.patient_id
-    series.patient_name, series.modality = headers[0].patient_name, summary.modality
+    series.patient_name, series.modality = found.patient_name, summary.modality
     series.role, series.description = summary.role.value, summary.description
     series.frame_of_reference_uid = summary.frame_of_reference_uid
-    series.acquired_at, series.instances = summary.acquired_at, len(rows)
-    series.last_received_at, series.state = last, "OPEN"
+    series.acquired_at, series.instances = summary.acquired_at, found.objects
+    series.last_received_at, series.state = summary.last_received_at, "OPEN"
     kept = json.loads(SUMMARY.dump_json(replace(summary, instances={})))
     series.summary = json.dumps(kept, sort_keys=True)
-    return summary.patient_id
 
 
 def summaries(session: Session, patient_id: str) -> list[SeriesSummary]:
@@ -158,13 +260,13 @@ def summaries(session: Session, patient_id: str) -> list[SeriesSummary]:
     for row in session.scalars(
         select(Series).where(Series.patient_id == patient_id).order_by(Series.series_instance_uid)
     ):
-        instances = dict(
-            session.execute(
-                select(Instance.sop_instance_uid, Instance.file_sha256)
-                .where(Instance.series_instance_uid == row.series_instance_uid, Instance.state == "INDEXED")
-                .order_by(Instance.sop_instance_uid)
-            ).all()
-        )
+        objects = session.execute(
+            select(Instance.sop_instance_uid, Instance.file_sha256, Instance.received_at)
+            .where(Instance.series_instance_uid == row.series_instance_uid, Instance.state == "INDEXED")
+            .order_by(Instance.sop_instance_uid)
+        ).all()
         summary = SUMMARY.validate_json(row.summary)
-        result.append(replace(summary, instances=instances, last_received_at=row.last_received_at))
+        last = max((at for _, _, at in objects), default=row.last_received_at)  # the row may lag behind
+        instances = {uid: digest for uid, digest, _ in objects}
+        result.append(replace(summary, instances=instances, last_received_at=last))
     return result

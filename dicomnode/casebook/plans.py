@@ -10,19 +10,17 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicomnode.calculation.job import AdministrationJob, Job, SeriesFiles, TimePointJob
-from dicomnode.casebook import administrations
-from dicomnode.casebook.identity import revision_id
+from dicomnode.calculation import planning
+from dicomnode.calculation.job import Job, LeftOutJob
+from dicomnode.casebook import administrations, left_out
 from dicomnode.casebook.intake import summaries
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled, from_objects, reconcile
-from dicomnode.cycle.gather import CyclePlan, Gathering, TimePointPlan, gather
+from dicomnode.cycle.gather import CyclePlan, Gathering, gather
 from dicomnode.database.tables import CycleRow, Instance, TimePointRow
 from dicomnode.model import Administration, Finding
 from dicomnode.model.series import SeriesSummary
-
-NOT_YET_KNOWN = Administration("?", 1.0, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
 
 
 def gathered(
@@ -39,20 +37,23 @@ def gathered(
     return (
         series,
         known,
-        gather(series, known.administrations, config.cycle, reconstruct=config.recon.reconstruct),
+        gather(
+            series,
+            known.administrations,
+            config.cycle,
+            reconstruct=config.recon.reconstruct,
+            left_out=left_out.of_patient(session, patient_id),
+        ),
     )
 
 
 def doubts_of(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
-    found = [*plan.findings, *_of_rows(session, plan, config), *_told_of(known, plan)]
-    return tuple(dict.fromkeys(found))
+    return planning.findings_of_plan(plan, known, config, _of_rows(session, plan))
 
 
-def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:
-    yield from rules.administration_is_known(plan.administration)
-    for point in plan.time_points:
-        yield from rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.series_uid)
+def _of_rows(session: Session, plan: CyclePlan) -> Iterable[Finding]:
+    """What the rows say of its files: contradicting objects, and files that retention removed."""
     uids = [uid for s in plan.series() for uid in s.instances]
     removed = 0
     for start in range(0, len(uids), 500):
@@ -64,13 +65,6 @@ def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Find
         gone = select(func.count()).where(these, Instance.state == "INDEXED", Instance.purged_at.is_not(None))
         removed += session.scalar(gone) or 0
     yield from rules.files_are_here(removed)
-
-
-def _told_of(known: Reconciled, plan: CyclePlan) -> Iterable[Finding]:
-    """What is doubtful in what is known of a cycle's administration, or in what its own series say of it."""
-    mine = {s.series_uid for s in plan.series()}
-    for administration, found in known.doubts.items():
-        yield from (f for f in found if administration == plan.administration or f.subject in mine)
 
 
 @dataclass(frozen=True)
@@ -95,32 +89,10 @@ def look_at(session: Session, row: CycleRow, config: Config) -> Look | None:
     return None
 
 
-def job_of(row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
+def job_of(session: Session, row: CycleRow, plan: CyclePlan, number: int, now: datetime) -> Job:
     """The job that would compute this plan now."""
-    administration = plan.administration or NOT_YET_KNOWN
-    points = tuple(_point_job(i, p) for i, p in enumerate(plan.time_points, start=1))
-    job = Job(
-        cycle_id=row.id,
-        revision_id="",
-        number=number,
-        created_at=now,
-        time_points=points,
-        administration=AdministrationJob.of(administration),
-        accepted=tuple((rule, subject) for rule, subject in json.loads(row.accepted)),
+    out = tuple(
+        LeftOutJob(kind=x.kind, subject=x.subject, by=x.by, because=x.because)
+        for x in left_out.of_cycle(session, row.id)
     )
-    return job.model_copy(update={"revision_id": revision_id(row.id, number, job.inputs_digest())})
-
-
-def _point_job(number: int, point: TimePointPlan) -> TimePointJob:
-    def files(series: SeriesSummary) -> SeriesFiles:
-        return SeriesFiles(uid=series.series_uid, instances=dict(sorted(series.instances.items())))
-
-    return TimePointJob(
-        label=f"T{number}",
-        emission=files(point.emission),
-        emission_frame=point.emission.frame_of_reference_uid,
-        ct=files(point.ct) if point.ct else None,
-        ct_frame=point.ct.frame_of_reference_uid if point.ct else "",
-        structures=tuple(files(s) for s in point.structures),
-        uncertainty=files(point.uncertainty) if point.uncertainty else None,
-    )
+    return planning.job_of(plan, row.id, number, now, json.loads(row.accepted), out)

@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from dicomnode.audit import events, trail
-from dicomnode.audit.about import About
+from dicomnode.audit.about import About, Person
 from dicomnode.casebook.house import House
 from dicomnode.database.tables import Instance
 from dicomnode.errors import Refused
@@ -63,7 +63,7 @@ def listed(house: House) -> list[Quarantined]:
         ]
 
 
-def dismiss(house: House, uids: Collection[str], by: str, because: str) -> str:
+def dismiss(house: House, uids: Collection[str], by: Person, because: str) -> str:
     """A person has seen to them (asked the sender, or they are of no use); they stay on record and on the
     disk. Returns a sentence."""
     with house.database.write() as session:
@@ -74,7 +74,7 @@ def dismiss(house: House, uids: Collection[str], by: str, because: str) -> str:
     return f"{len(chosen)} objects need no more attention"
 
 
-def read_again(house: House, uids: Collection[str], by: str, because: str) -> str:
+def read_again(house: House, uids: Collection[str], by: Person, because: str) -> str:
     """Have them read once more, since the fault was here (a disk, a limit, an older version). Returns a
     sentence."""
     with house.database.write() as session:
@@ -98,6 +98,6 @@ def _chosen(session: Session, uids: Collection[str]) -> Sequence[Instance]:
     return found
 
 
-def _tell(session: Session, instance: Instance, by: str, decision: str, because: str) -> None:
+def _tell(session: Session, instance: Instance, by: Person, decision: str, because: str) -> None:
     which = About(sop_instance_uid=instance.sop_instance_uid, sop_class_uid=instance.sop_class_uid)
     trail.append(session, events.quarantine_decided(by, which, decision=decision, because=because))

@@ -142,7 +142,7 @@ def _bring_up_to_date(
 ) -> datetime | None:
     """Rows, findings and state of one cycle; when to look again if time alone may change it."""
     _write_time_points(session, row, plan, config.node.name, now)
-    digest = job_of(row, plan, 0, now).inputs_digest()
+    digest = job_of(session, row, plan, 0, now).inputs_digest()
     if digest != row.inputs_digest:
         row.inputs_digest, row.accepted, row.released_by, row.released_because = digest, "[]", "", ""
         _tell_of_new_inputs(session, row, config, now)
@@ -229,7 +229,7 @@ def _mark_series(session: Session, series: Sequence[SeriesSummary], found: Gathe
             state = "USED"
         else:
             state = "WAITING" if code == "no-partner" else "UNUSED"
-        if (row.state, row.reason_code) == (state, code):
+        if (row.state, row.reason_code, row.reason) == (state, code, reason):
             continue
         row.state, row.reason_code, row.reason = state, code, reason
         which = About(

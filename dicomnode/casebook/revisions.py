@@ -57,9 +57,9 @@ def start(session: Session, row: CycleRow, config: Config, now: datetime) -> Job
     latest = current_revision(session, row.id)
     if latest is not None and is_unfinished(latest, row.inputs_digest):
         revision = latest
-        job = job_of(row, plan, revision.number, revision.created_at)
+        job = job_of(session, row, plan, revision.number, revision.created_at)
     else:
-        job = job_of(row, plan, latest.number + 1 if latest else 1, now)
+        job = job_of(session, row, plan, latest.number + 1 if latest else 1, now)
         revision = Revision(
             id=job.revision_id,
             cycle_id=row.id,
@@ -281,13 +281,17 @@ def withdraw_stopped(session: Session, now: datetime) -> None:
 
 
 def settle_deliveries(session: Session, config: Config, now: datetime) -> None:
-    """RELEASED -> DELIVERED where every object of the current revision has arrived everywhere."""
+    """RELEASED -> DELIVERED for every cycle of which all has arrived."""
     for row in session.scalars(select(CycleRow).where(CycleRow.state == State.RELEASED)):
-        revision = current_revision(session, row.id)
-        if revision is None:
-            continue
-        committing = {p.name for p in config.delivery.peers if p.storage_commitment}
-        nobody_wants_it = not config.delivery.peers
-        if nobody_wants_it or outbox.is_delivered(session, revision.id, committing):
-            revision.state = "DELIVERED"
-            change(session, row, Happening.ALL_DELIVERED, [], config.node.name, now)
+        settle(session, row, config, now)
+
+
+def settle(session: Session, row: CycleRow, config: Config, now: datetime) -> None:
+    """RELEASED -> DELIVERED where every object of the current revision has arrived everywhere."""
+    revision = current_revision(session, row.id)
+    if row.state != State.RELEASED or revision is None:
+        return
+    committing = {p.name for p in config.delivery.peers if p.storage_commitment}
+    if not config.delivery.peers or outbox.is_delivered(session, revision.id, committing):
+        revision.state = "DELIVERED"
+        change(session, row, Happening.ALL_DELIVERED, [], config.node.name, now)

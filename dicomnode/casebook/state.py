@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from dicomnode.archive import outbox
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
-from dicomnode.casebook.lifecycle import Happening, Instruction, State, advance
+from dicomnode.casebook.lifecycle import TABLE, Happening, Instruction, State, advance
 from dicomnode.database.tables import CycleRow, FindingRow, Revision
 from dicomnode.model import Finding
 
@@ -58,6 +58,15 @@ def _withdraw(session: Session, row: CycleRow, because: str, now: datetime) -> N
         if revision.state == "RELEASED" or outbox.is_waiting(session, revision.id):
             outbox.withdraw(session, revision.id, because, now)
             revision.state = "HELD"
+
+
+def hold_for_fault(session: Session, row: CycleRow, fault: str, here: str, now: datetime) -> None:
+    """Hold a cycle that defeats this software (or the database) where it can be held; a person looks."""
+    if (State(row.state), Happening.DOUBT) not in TABLE:
+        return
+    why = f"the node cannot go on with this cycle: {fault}; have it looked at, then release or hold it"
+    reasons = [why, *json.loads(row.reasons)] if row.state == State.HELD else [why]
+    change(session, row, Happening.DOUBT, reasons, here, now)
 
 
 def is_held_by_person(row: CycleRow) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from dicomnode.casebook import quarantine
+from dicomnode.casebook import quarantine, troubles
 from dicomnode.casebook.house import House
 from dicomnode.database.tables import CycleRow, Delivery, Instance, Revision, Series
 
@@ -34,6 +34,8 @@ class Status:
     held: tuple[Held, ...]
     quarantined: int
     """Objects that could not be used, that no other object replaced, and that nobody has looked at."""
+    troubles: tuple[str, ...]
+    """Sentences: what goes wrong now and no cycle, object or delivery shows."""
     free_gb: float
     database: str
 
@@ -41,7 +43,7 @@ class Status:
     def waits_for_a_person(self) -> bool:
         """Whether somebody has to decide something before it goes on."""
         parked = any(states.get("PARKED") for states in self.deliveries.values())
-        return bool(self.held or self.quarantined or parked)
+        return bool(self.held or self.quarantined or parked or self.troubles)
 
     def as_json(self) -> str:
         facts = {**asdict(self), "waits_for_a_person": self.waits_for_a_person}
@@ -72,6 +74,7 @@ def status(house: House) -> Status:
             deliveries=deliveries,
             held=tuple(held),
             quarantined=quarantine.number_waiting(session),
+            troubles=tuple(row.sentence for row in troubles.listed(session)),
             free_gb=house.store.free_bytes() / 2**30,
             database=house.database.dialect,
         )

@@ -111,8 +111,9 @@ def ct_is_there(has_ct: bool, without_ct: str, emission_uid: str) -> Iterator[Fi
         yield Finding(
             "no-ct",
             Severity.HOLD,
-            "no CT of the frame of reference of the emission series has arrived: send it, or set "
-            'without_ct = "soft-tissue" in [cycle]',
+            "no CT of the frame of reference of the emission series has arrived: send it; or, where its "
+            "study has a CT in another frame that is aligned, set same_study_ct = true in [cycle]; or set "
+            'without_ct = "soft-tissue" there',
             subject=emission_uid,
         )
 
@@ -142,7 +143,8 @@ def frames_of_reference_agree(
         "SPECT and CT have different frames of reference; they are taken as aligned because "
         "same_study_ct is set"
         if allowed
-        else "SPECT and CT have different frames of reference: send a registration, or set same_study_ct",
+        else "SPECT and CT have different frames of reference: where they are aligned, set "
+        "same_study_ct = true in [cycle]",
         subject=emission_uid,
     )
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dicomnode.cli.options import assume_option, assuming
 from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent
 
 if TYPE_CHECKING:
     from dicomnode.compare import Judgement, Measure, Pair
+    from dicomnode.dicom.volumes.rtdose import DoseKind
+    from dicomnode.files.volumes import Assume
     from dicomnode.model import DensityMap, DoseMap, Grid, LabelMap
 
 VOLUME = click.Path(exists=True, path_type=Path)
@@ -43,6 +46,7 @@ EXIT = {"pass": 0, "undecided": 1, "fail": 1}
 @click.option("--draws", type=click.IntRange(0, 1000), default=4, show_default=True,
               help="Bootstraps for measures whose law under noise is not known.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@assume_option
 @click.option("--json", "as_json", type=OUTPUT, help="Everything as JSON; - prints it.")
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="One HTML page with pictures."
@@ -88,9 +92,12 @@ def _run(given: dict[str, Any]) -> str:
 def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
     """The two maps on the reference's grid, and what was done to bring them there."""
     from dicomnode.compare import paired
+    from dicomnode.dicom.volumes.rtdose import refuse_other_kind
 
-    evaluated, evaluated_frame = _dose(given["evaluated"], given["evaluated_sigma"])
-    reference, frame = _dose(given["reference"], given["sigma"])
+    assume = assuming(given["assumed"])
+    refuse_other_kind(_kind(given["evaluated"]), _kind(given["reference"]))
+    evaluated, evaluated_frame = _dose(given["evaluated"], given["evaluated_sigma"], assume)
+    reference, frame = _dose(given["reference"], given["sigma"], assume)
     if given["batches"]:
         reference = _with_batches(reference, given["batches"])
     if frame and evaluated_frame and frame != evaluated_frame:
@@ -104,7 +111,7 @@ def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
     else:
         facts["resampling"] = "none"
     pair = paired(
-        evaluated, reference, body=body, density=_density(given["density"]),
+        evaluated, reference, body=body, density=_density(given["density"], assume),
         regions=_regions(given["regions"], given["region_names"], reference.grid, frame),
         evaluated_is_noisy=given["evaluated_sigma"] is not None,
         dispersion=given["dispersion"], decays=given["decays"],
@@ -116,16 +123,15 @@ def _pair(given: dict[str, Any]) -> tuple[Pair, dict[str, str]]:
     return pair, facts
 
 
-def _dose(path: Path, sigma_path: Path | None) -> tuple[DoseMap, str]:
+def _dose(path: Path, sigma_path: Path | None, assume: Assume) -> tuple[DoseMap, str]:
     import numpy as np
 
-    from dicomnode.files.volumes import read_dose
     from dicomnode.model import DoseMap, EnergyBalance
 
-    grid, gy, frame = _volume(path)
+    grid, gy, frame = _volume(path, assume)
     sigma = np.zeros_like(gy)
     if sigma_path is not None:
-        sigma_grid, sigma = read_dose(sigma_path) if not _is_dicom(sigma_path) else _volume(sigma_path)[:2]
+        sigma_grid, sigma = _volume(sigma_path, assume)[:2]
         if not sigma_grid.matches(grid):
             raise Inconsistent(
                 f"{sigma_path.name} lies on another grid than {path.name}; noise is not resampled"
@@ -141,11 +147,17 @@ def _with_batches(reference: DoseMap, path: Path) -> DoseMap:
     return replace(reference, noise=read_batches(path, reference.grid))
 
 
-def _volume(path: Path) -> tuple[Grid, Any, str]:
+def _volume(path: Path, assume: Assume) -> tuple[Grid, Any, str]:
     from dicomnode.dicom.volumes.rtdose import read_rtdose
     from dicomnode.files.volumes import read_dose
 
-    return read_rtdose(path) if _is_dicom(path) else (*read_dose(path), "")
+    return read_rtdose(path) if _is_dicom(path) else (*read_dose(path, assume), "")
+
+
+def _kind(path: Path) -> DoseKind:
+    from dicomnode.dicom.volumes.rtdose import DoseKind, kind_of_dose
+
+    return kind_of_dose(path) if _is_dicom(path) else DoseKind()
 
 
 def _is_dicom(path: Path) -> bool:
@@ -162,10 +174,10 @@ def _brought(evaluated: DoseMap, grid: Grid, body: Any, sigma_path: Path | None)
     return DoseMap(grid, gy, 0.0 * gy, evaluated.balance)
 
 
-def _density(path: Path | None) -> DensityMap | None:
+def _density(path: Path | None, assume: Assume) -> DensityMap | None:
     from dicomnode.files.volumes import read_density
 
-    return None if path is None else read_density(path)
+    return None if path is None else read_density(path, assume)
 
 
 def _body(path: Path | None, grid: Grid) -> Any:
@@ -185,14 +197,14 @@ def _regions(paths: tuple[Path, ...], names_path: Path | None, grid: Grid, frame
 
     if not paths:
         return None
-    masks: dict[str, Any] = {}
+    shares: dict[str, Any] = {}
     for path in paths:
         found = _structures(path, grid, frame) if _is_dicom(path) else _labels(path, names_path)
         if not found.grid.matches(grid):
             raise Inconsistent(f"the regions of {path.name} lie on another grid than the reference")
-        for name, mask in found.masks.items():
-            masks[name if name not in masks else f"{name} ({path.name})"] = mask
-    return LabelMap(grid, masks)
+        for name, share in found.shares.items():
+            shares[name if name not in shares else f"{name} ({path.name})"] = share
+    return LabelMap(grid, shares)
 
 
 def _structures(path: Path, grid: Grid, frame: str) -> LabelMap:

@@ -61,4 +61,6 @@ def demo(folder: Path, seed: int, size: str) -> None:
     console.print(f"{result.seconds_after_last_object:.1f} s from the last image to the delivered RTDOSE")
     console.print(f"received by the PACS: {len(result.files)} objects in {folder / 'pacs'}")
     console.print(f"picture: {result.picture}")
+    if result.page:
+        console.print(f"review page (`make demo-web`, or dicomnode serve --role web): {result.page}")
     console.print(f"ask the record: dicomnode show {result.cycle_id[:8]} --config {folder / 'config.toml'}")

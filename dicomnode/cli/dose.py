@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dicomnode.cli.options import assume_option, assuming
 from dicomnode.errors import ConfigError, DicomnodeError, Inconsistent
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ STATISTICS = ("decays", "uncertainty", "seconds")
 @click.option(
     "--batches-out", type=OUTPUT, help="Moments of the batches, .npz (Monte Carlo engines): for compare."
 )
+@assume_option
 @click.option(
     "--json",
     "report",
@@ -65,7 +67,7 @@ def _run(given: dict[str, Any]) -> str:
 
     engine = build(given["engine_name"], _engine_options(given))
     nuclide = _nuclide(given["nuclide_name"], given["progeny"])
-    tia, anatomy = read_tia(given["tia_path"]), _anatomy(given)
+    tia, anatomy = read_tia(given["tia_path"], assuming(given["assumed"])), _anatomy(given)
     result = _with_progress(engine, tia, anatomy, nuclide, given["seed"])
     write_volume(given["out"], result.grid, result.gy, "Gy")
     if given["sigma_out"]:
@@ -157,8 +159,8 @@ def _anatomy(given: dict[str, Any]) -> Anatomy:
     if bool(given["tissue"]) != bool(given["tissue_names"]) or (given["tissue"] and given["ct"]):
         raise ConfigError(["--tissue and --tissue-names go together, and with --density"])
     if given["ct"]:
-        return anatomy_from_ct(read_hu(given["ct"]))
-    density = read_density(given["density"])
+        return anatomy_from_ct(read_hu(given["ct"], assuming(given["assumed"])))
+    density = read_density(given["density"], assuming(given["assumed"]))
     if not given["tissue"]:
         return anatomy_from_density(density)
     grid, labels = read_volume(given["tissue"], "label")

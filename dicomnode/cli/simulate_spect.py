@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicomnode.cli.options import faults_are_told
+from dicomnode.cli.options import assume_option, assuming, faults_are_told
 from dicomnode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ PHANTOM_SHAPE, PHANTOM_MM = (112, 160, 160), 2.0
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another seed, other noise."
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)  # fmt: skip
+@assume_option
 @faults_are_told
 def spect(**given: Any) -> None:
     """Write a simulated 177Lu scan: OUT/dicom/NM.dcm (raw TOMO, three windows), OUT/dicom/CT, OUT/truth.
@@ -76,8 +77,9 @@ def _phantom(given: dict[str, Any]) -> Phantom:
         return {"nema": nema_like, "lesions": lesions}[given["phantom"]](grid)
     if not (given["activity"] and given["ct"]):
         raise ConfigError(["give --phantom, or --activity and --ct"])
-    activity = ActivityMap(*read_volume(given["activity"], "Bq/mL"))
-    return from_maps(activity, read_hu(given["ct"]), {}, 1.0)
+    assume = assuming(given["assumed"])
+    activity = ActivityMap(*read_volume(given["activity"], "Bq/mL", assume))
+    return from_maps(activity, read_hu(given["ct"], assume), {}, 1.0)
 
 
 def _settings(options: tuple[str, ...]) -> Any:

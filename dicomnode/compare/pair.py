@@ -45,7 +45,7 @@ class Pair:
     variance : variance of their difference per voxel from Monte Carlo noise, Gy2
     body : voxels that count
     density : g/cm3; None where unknown (then energy is not offered)
-    regions : name -> mask, none empty
+    regions : name -> part of each voxel that it fills, 0 to 1; none empty
     dispersion : variance of sums over many voxels divided by what ``variance`` gives; 1 where every decay
         touches one voxel
     decays : simulated for the reference; None where unknown
@@ -61,7 +61,7 @@ class Pair:
     body: Bool
     hot_gy: float
     density: Float | None = None
-    regions: Mapping[str, Bool] = field(default_factory=dict)
+    regions: Mapping[str, Float] = field(default_factory=dict)
     dispersion: float = 1.0
     decays: float | None = None
     noise: BatchNoise | None = None
@@ -171,14 +171,14 @@ def paired(
         raise Inconsistent(
             "the reference dose is zero everywhere in the body; there is nothing to compare with"
         )
-    masks = _masks(regions, inside)
+    shares = _shares(regions, inside)
     noise = reference.noise
     if noise is not None:
         _require_own_batches(noise, ref)
         noise = _of_both(noise, own[inside], variance[inside])
     pair = Pair(
-        grid, evaluated.gy.astype(np.float64), ref, variance, inside, _hot_gy(ref, inside, masks),
-        None if density is None else density.g_per_cm3.astype(np.float64), masks,
+        grid, evaluated.gy.astype(np.float64), ref, variance, inside, _hot_gy(ref, inside, shares),
+        None if density is None else density.g_per_cm3.astype(np.float64), shares,
         1.0 if dispersion is None else dispersion,
         decays if decays is not None or noise is None else float(np.sum(noise.decays)), noise,
         np.sqrt(drawn),
@@ -247,22 +247,22 @@ def _variance(dose: DoseMap, which: str) -> Float:
     return np.square(dose.sigma_gy.astype(np.float64))
 
 
-def _masks(regions: LabelMap | None, body: Bool) -> dict[str, Bool]:
+def _shares(regions: LabelMap | None, body: Bool) -> dict[str, Float]:
     """Regions within the body. Raises Inconsistent for one that has no voxel there."""
     if regions is None:
         return {}
     found = {}
-    for name, mask in regions.masks.items():
-        found[name] = mask & body
+    for name, share in regions.shares.items():
+        found[name] = np.where(body, share, 0.0).astype(np.float64)
         if not found[name].any():
             raise Inconsistent(f"region {name!r} has no voxel inside the body on the dose grid")
     return found
 
 
-def _hot_gy(reference: Float, body: Bool, regions: Mapping[str, Bool]) -> float:
+def _hot_gy(reference: Float, body: Bool, regions: Mapping[str, Float]) -> float:
     """Mean of the hottest region; never the largest voxel, which noise biases upwards."""
     if regions:
-        hot = max(float(reference[mask].mean()) for mask in regions.values())
+        hot = max(float(np.average(reference, weights=share)) for share in regions.values())
         if hot > 0:
             return hot
     inside = reference[body]

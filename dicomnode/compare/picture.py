@@ -10,7 +10,7 @@ import numpy as np
 from dicomnode.compare.classical.organs import State
 from dicomnode.compare.judgement.verdict import Judgement
 from dicomnode.compare.moments.scan_statistic import smoothed_z
-from dicomnode.compare.pair import Pair
+from dicomnode.compare.pair import Float, Pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,13 +78,21 @@ def _finish_map(axes: Axes, name: str) -> None:
     axes.set_yticks([])
 
 
+def _histogram(gy: Float, share: Float) -> tuple[Float, Float]:
+    """Doses, rising, and the volume that receives at least each, %."""
+    doses, part = gy[share > 0], share[share > 0]
+    rising = np.argsort(doses, kind="stable")
+    below = np.cumsum(part[rising]) - part[rising] / 2.0
+    return doses[rising], 100.0 * (1.0 - below / part.sum())
+
+
 def _draw_histograms(axes: Axes, pair: Pair) -> None:
-    names = sorted(pair.regions, key=lambda n: -float(pair.reference[pair.regions[n]].mean()))[:8]
+    mean = {n: float(np.average(pair.reference, weights=share)) for n, share in pair.regions.items()}
+    names = sorted(mean, key=lambda n: -mean[n])[:8]
     for k, name in enumerate(names):
-        mask, colour = pair.regions[name], f"C{k}"
-        share = 100.0 * (1.0 - (np.arange(np.count_nonzero(mask)) + 0.5) / np.count_nonzero(mask))
-        axes.plot(np.sort(pair.evaluated[mask]), share, color=colour, lw=1.2, label=_plain(name))
-        axes.plot(np.sort(pair.reference[mask]), share, color=colour, lw=1.0, ls="--")
+        share, colour = pair.regions[name], f"C{k}"
+        axes.plot(*_histogram(pair.evaluated, share), color=colour, lw=1.2, label=_plain(name))
+        axes.plot(*_histogram(pair.reference, share), color=colour, lw=1.0, ls="--")
     axes.set_xlabel("absorbed dose, Gy", fontsize=8)
     axes.set_ylabel("volume, %", fontsize=8)
     axes.set_title("Histograms: evaluated (full), reference (dashed; widened by its noise)", fontsize=9)

@@ -12,6 +12,9 @@ from dicomnode.cycle.settings import CycleSettings
 from dicomnode.model import Administration, Finding, Severity
 from dicomnode.model.series import Role, SeriesSummary
 
+SAME_ADMINISTRATION = timedelta(hours=12)
+"""Statements of one nuclide nearer than this are of one administration: nobody is treated twice in it."""
+
 
 @dataclass(frozen=True)
 class Reconciled:
@@ -85,7 +88,7 @@ def reconcile(
 
 def same(a: Administration, b: Administration) -> bool:
     """Same nuclide and the same day, give or take: nobody is treated twice within 12 h."""
-    return a.nuclide == b.nuclide and _apart(a, b) < timedelta(hours=12)
+    return a.nuclide == b.nuclide and _apart(a, b) < SAME_ADMINISTRATION
 
 
 def _apart(a: Administration, b: Administration) -> timedelta:

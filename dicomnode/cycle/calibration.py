@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import exp, expm1, log
 
-from dicomnode.cycle.settings import CalibrationRecord
+from dicomnode.cycle.settings import CALIBRATION, CalibrationRecord
 from dicomnode.errors import Refused
 from dicomnode.model import ActivityMap, Finding, Severity
 from dicomnode.model.series import EmissionVolume
@@ -32,7 +32,8 @@ geometries of Zhao 2018. Between sites, cylinders differed by up to 20 % (Claeys
 def matching(
     volume: EmissionVolume, nuclide: str, records: Sequence[CalibrationRecord]
 ) -> CalibrationRecord | None:
-    """The first record that fits camera, collimator, nuclide, reconstruction and date."""
+    """The record that fits camera, collimator, nuclide, reconstruction and date; of several the one with the
+    latest ``valid_from``. Raises Inconsistent where two of one day fit and differ."""
     facts = volume.facts
     day = volume.started_at.date()
 
@@ -51,7 +52,8 @@ def matching(
             and (record.valid_to is None or day <= record.valid_to)
         )
 
-    return next((r for r in records if fits(r)), None)
+    fitting = [r for r in records if fits(r)]
+    return CALIBRATION.among(fitting, day, volume.series_uid) if fitting else None
 
 
 def calibrate(

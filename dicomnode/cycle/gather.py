@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
+from dicomnode.cycle.candidates import (
+    Unused,
+    choose_emission,
+    name_of,
+    time_of,
+)
+from dicomnode.cycle.companions import companions
+from dicomnode.cycle.left_out import NO_PLAN, REGISTERED_HERE, Kind, LeftOut, left_over, notes
+from dicomnode.cycle.patient import one_person_in
 from dicomnode.cycle.settings import CycleSettings
 from dicomnode.model import Administration, Finding, Severity
 from dicomnode.model.series import InstanceHeader, Role, SeriesSummary
+from dicomnode.model.statements import once, one_scan
 
 T = TypeVar("T")
 
@@ -31,6 +40,11 @@ class TimePointPlan:
         assert self.emission.acquired_at is not None  # gather() places no series without a time
         return self.emission.acquired_at
 
+    def series(self) -> tuple[SeriesSummary, ...]:
+        """The emission, its CT, its structures and its noise, as far as they are there."""
+        all_of_it = (self.emission, self.ct, *self.structures, self.uncertainty)
+        return tuple(s for s in all_of_it if s is not None)
+
 
 @dataclass(frozen=True)
 class CyclePlan:
@@ -41,14 +55,16 @@ class CyclePlan:
     administration: Administration | None
     time_points: tuple[TimePointPlan, ...]
     findings: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+    """What arrived and is not used, with its reason."""
+    points_left_out: int = 0
+    """Time points that a person left out: no others are expected in their place."""
 
     def series(self) -> tuple[SeriesSummary, ...]:
         """Every series that the cycle uses."""
         unique: dict[str, SeriesSummary] = {}
         for point in self.time_points:
-            for series in (point.emission, point.ct, *point.structures, point.uncertainty):
-                if series is not None:
-                    unique[series.series_uid] = series
+            unique |= {series.series_uid: series for series in point.series()}
         return tuple(unique.values())
 
 
@@ -57,7 +73,7 @@ class Gathering:
     """What the series of one patient add up to, and why each of the others is not used (yet)."""
 
     cycles: tuple[CyclePlan, ...]
-    unused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unused: Mapping[str, Unused] = field(default_factory=dict)
     """series UID -> (reason code, sentence)"""
 
 
@@ -72,7 +88,7 @@ def summarise(
 ) -> SeriesSummary:
     """One series from the headers of its instances (all with one Series Instance UID)."""
     first = headers[0]
-    findings = list({f: None for h in headers for f in h.findings})
+    findings = [*_each_once(headers), *one_person_in(headers)]
     for what, values in (
         ("patient", {h.patient_id for h in headers}),
         ("nuclide", {h.nuclide for h in headers if h.nuclide}),
@@ -91,6 +107,8 @@ def summarise(
                 )
             )
     times = [h.acquired_at for h in headers if h.acquired_at is not None]
+    if first.role in (Role.EMISSION, Role.PROJECTIONS):
+        findings += one_scan(times, first.series_instance_uid)
     usable = [h for h in headers if h.role is not Role.UNUSED] or headers
     nuclide = _agree((h.nuclide for h in usable), "")
     half_life_s = _agree((h.half_life_s for h in usable), None)
@@ -117,12 +135,63 @@ def summarise(
             **first.facts,
             **({"unused_because": usable[0].unused_because} if usable[0].unused_because else {}),
         },
-        findings=tuple(findings),
+        findings=_merged(findings, first.series_instance_uid),
+        span_mm=_span_mm(usable),
     )
 
 
-NO_PARTNER = ("no-partner", "no emission series of the same frame of reference has arrived yet")
-UNPAIRED = ("no-image", "the SPECT whose noise this is, is not here or not used")
+def _each_once(headers: Sequence[InstanceHeader]) -> tuple[Finding, ...]:
+    """Findings of all instances; what many say of their series is one finding with its count."""
+    uid = headers[0].series_instance_uid
+    found = [f for h in headers for f in h.findings]
+    return tuple(dict.fromkeys(f for f in found if f.subject != uid)) + once(
+        f for f in found if f.subject == uid
+    )
+
+
+def _merged(findings: Sequence[Finding], series_uid: str) -> tuple[Finding, ...]:
+    """Equal findings of many instances as one of their series, with how many there are."""
+    alike: dict[Finding, int] = defaultdict(int)
+    for f in findings:
+        alike[replace(f, subject="")] += 1
+    only = {replace(f, subject=""): f for f in findings}
+    return tuple(
+        only[f]
+        if n == 1
+        else replace(f, subject=series_uid, sentence=f"{f.sentence} ({n} objects say the same)")
+        for f, n in alike.items()
+    )
+
+
+def _span_mm(headers: Sequence[InstanceHeader]) -> tuple[float, float] | None:
+    """From where to where the slices lie along z, their thickness left out; None where it is not stated."""
+    ends: list[float] = []
+    for h in headers:
+        place, directions = _numbers(h, "ImagePositionPatient"), _numbers(h, "ImageOrientationPatient")
+        if len(place) != 3:
+            return None
+        ends.append(place[2])
+        step = _numbers(h, "SpacingBetweenSlices") or _numbers(h, "SliceThickness")
+        if h.frames > 1 and (len(directions) != 6 or not step):
+            return None
+        if h.frames > 1:
+            along = directions[0] * directions[4] - directions[1] * directions[3]  # z of row x column
+            ends.append(place[2] + along * step[0] * (h.frames - 1))
+    return (min(ends), max(ends)) if ends else None
+
+
+def _numbers(header: InstanceHeader, key: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(v) for v in header.facts.get(key, "").split("\\") if v)
+    except ValueError:
+        return ()
+
+
+NO_TIME = (
+    "no-acquisition-time",
+    "AcquisitionDateTime and AcquisitionDate/Time are absent; without them no time-activity curve can be "
+    "made: ask the sender to keep them",
+)
 NOT_RECONSTRUCTED = (
     "not-reconstructed",
     "raw projections, which this node does not reconstruct: switch on `reconstruct` in [recon], with a "
@@ -136,6 +205,7 @@ def gather(
     settings: CycleSettings,
     *,
     reconstruct: bool = False,
+    left_out: Sequence[LeftOut] = (),
 ) -> Gathering:
     """Group the series of ONE patient.
 
@@ -144,80 +214,87 @@ def gather(
     ``cycle_window_d`` and before the next administration of the same nuclide. Emission series without
     an administration make a cycle of their own per nuclide, to be held until one is told. With
     ``reconstruct``, raw projections are emission series, too, and come before the camera's own
-    reconstructions of the same acquisition.
+    reconstructions of the same acquisition. Where several series could serve, ``candidates`` chooses.
+    Every series is used or has its reason, which a note of the cycle that it is nearest to repeats.
     """
-    unused: dict[str, tuple[str, str]] = {
-        s.series_uid: ("not-used", s.facts.get("unused_because", "of no use to dosimetry"))
-        for s in series
-        if s.role in (Role.UNUSED, Role.PLAN, Role.REGISTRATION)
-    }
-    kinds = {Role.EMISSION, Role.PROJECTIONS} if reconstruct else {Role.EMISSION}
-    if not reconstruct:
-        unused |= {s.series_uid: NOT_RECONSTRUCTED for s in series if s.role is Role.PROJECTIONS}
-    emissions = []
-    for candidate in series:
-        if candidate.role in kinds and candidate.acquired_at is None:
-            unused[candidate.series_uid] = (
-                "no-acquisition-time",
-                "AcquisitionDateTime and AcquisitionDate/Time are absent; without them no time-activity "
-                "curve can be made: ask the sender to keep them",
-            )
-        elif candidate.role in kinds:
-            emissions.append(candidate)
-    chosen, passed_over, doubts = _one_per_time_point(emissions, settings)
-    unused.update(passed_over)
-    points = [
-        TimePointPlan(e, *_companions(e, series, settings), _uncertainty(e, series))
-        for e in sorted(chosen, key=lambda s: (s.acquired_at, s.series_uid))
+    unused = _of_no_use(series, settings, reconstruct) | _left_out(series, left_out)
+    emissions = [
+        s for s in series if s.role in (Role.EMISSION, Role.PROJECTIONS) and s.series_uid not in unused
     ]
+    acquisitions = list(_acquisitions(emissions, settings))
+    gone = [w for w in acquisitions for x in left_out if x.kind is Kind.TIME_POINT and _is_in(x, w)]
+    unused |= {s.series_uid: x.reason for x in left_out for w in gone if _is_in(x, w) for s in w}
+    kept = [w for w in acquisitions if w not in gone]
+    chosen = [choose_emission(whole, settings) for whole in kept]
+    for choice in chosen:
+        unused |= choice.unused
+    serve = [s for s in series if s.series_uid not in unused]
+    points, doubts = [], dict[str, tuple[Finding, ...]]()
+    for choice, whole in zip(chosen, kept, strict=True):
+        assert choice.series is not None  # of one acquisition there is at least one
+        beside = companions(choice.series, {s.series_uid for s in whole}, serve, settings)
+        for uid, why in beside.unused.items():
+            unused.setdefault(uid, why)
+        points.append(TimePointPlan(choice.series, beside.ct, beside.structures, beside.uncertainty))
+        doubts[choice.series.series_uid] = (*choice.findings, *beside.findings)
+    points.sort(key=lambda p: (p.acquired_at, p.emission.series_uid))
     cycles = tuple(_cycles(points, administrations, settings, doubts))
-    used = {s.series_uid for c in cycles for s in c.series()}
+    used = {s.series_uid: s for c in cycles for s in c.series()}
     for s in series:
         if s.series_uid not in used and s.series_uid not in unused and s.role is not Role.ADMINISTRATION:
-            unused[s.series_uid] = UNPAIRED if s.role is Role.UNCERTAINTY else NO_PARTNER
-    return Gathering(cycles, unused)
+            unused[s.series_uid] = left_over(s, series, unused, used)
+    told = {uid: reason for uid, reason in unused.items() if uid not in used}
+    return Gathering(tuple(_with_notes(c, cycles, series, told, gone) for c in cycles), told)
 
 
-def _one_per_time_point(
-    emissions: Sequence[SeriesSummary], settings: CycleSettings
-) -> tuple[list[SeriesSummary], dict[str, tuple[str, str]], dict[str, Finding]]:
-    """Where one acquisition was reconstructed several times, the one to use; doubts by series UID."""
-    chosen: list[SeriesSummary] = []
-    unused: dict[str, tuple[str, str]] = {}
-    doubts: dict[str, Finding] = {}
-    for whole in _acquisitions(emissions, settings):
-        raw = [s for s in whole if s.role is Role.PROJECTIONS]
-        group = raw or whole
-        for s in whole:
-            if s not in group:
-                unused[s.series_uid] = (
-                    "other-reconstruction",
-                    f"its projections, {raw[0].series_uid}, are here and are reconstructed by this node",
-                )
-        wanted = [
-            s
-            for s in group
-            if settings.emission_description and re.search(settings.emission_description, s.description)
-        ]
-        pick = (wanted or group)[0]
-        chosen.append(pick)
-        if len(group) > 1 and len(wanted) != 1:
-            doubts[pick.series_uid] = Finding(
-                "several-reconstructions",
-                Severity.HOLD,
-                f"{len(group)} emission series belong to one acquisition; name the one to use with "
-                f"emission_description in [cycle], or remove the others",
-                measured=float(len(group)),
-                limit=1.0,
-                subject=pick.series_uid,
-            )
-        for s in group:
-            if s is not pick:
-                unused[s.series_uid] = (
-                    "other-reconstruction",
-                    f"another reconstruction of the acquisition of {pick.series_uid}",
-                )
-    return chosen, unused, doubts
+def _of_no_use(
+    series: Sequence[SeriesSummary], settings: CycleSettings, reconstruct: bool
+) -> dict[str, Unused]:
+    """Series that no time point can have, by what they are."""
+    fixed = {Role.PLAN: ("not-used", NO_PLAN), Role.REGISTRATION: ("not-used", REGISTERED_HERE)}
+    if not reconstruct:
+        fixed[Role.PROJECTIONS] = NOT_RECONSTRUCTED
+    unused = {s.series_uid: fixed[s.role] for s in series if s.role in fixed}
+    for s in series:
+        if s.role is Role.UNUSED:
+            why = s.facts.get("unused_because", "of no use to dosimetry")
+            unused[s.series_uid] = ("not-used", why)
+        elif s.role in (Role.EMISSION, Role.PROJECTIONS) and s.acquired_at is None:
+            unused.setdefault(s.series_uid, NO_TIME)
+    return unused
+
+
+def _left_out(series: Sequence[SeriesSummary], left_out: Sequence[LeftOut]) -> dict[str, Unused]:
+    here = {s.series_uid for s in series}
+    return {x.subject: x.reason for x in left_out if x.kind is Kind.SERIES and x.subject in here}
+
+
+def _is_in(left_out: LeftOut, acquisition: Sequence[SeriesSummary]) -> bool:
+    return left_out.subject in {s.series_uid for s in acquisition}
+
+
+def _with_notes(
+    cycle: CyclePlan,
+    cycles: Sequence[CyclePlan],
+    series: Sequence[SeriesSummary],
+    why: Mapping[str, Unused],
+    gone: Sequence[Sequence[SeriesSummary]],
+) -> CyclePlan:
+    """A cycle with what is said of series that it does not use; ``gone``: acquisitions left out."""
+    mine = [s for s in series if s.series_uid in why and _nearest(s, cycles) in (cycle, None)]
+    left_out = sum(_nearest(whole[0], cycles) is cycle for whole in gone)
+    return replace(cycle, notes=tuple(notes(mine, why)), points_left_out=left_out)
+
+
+def _nearest(series: SeriesSummary, cycles: Sequence[CyclePlan]) -> CyclePlan | None:
+    """The cycle that an unused series is told of: that of its study, else that nearest in time; None: all."""
+    for cycle in cycles:
+        if series.study_uid in {s.study_uid for s in cycle.series()}:
+            return cycle
+    if series.acquired_at is None:
+        return None
+    at = series.acquired_at
+    return min(cycles, key=lambda c: min(abs(p.acquired_at - at) for p in c.time_points), default=None)
 
 
 def _acquisitions(
@@ -232,7 +309,7 @@ def _acquisitions(
         near = (
             g
             for g in frame
-            if min(abs(_time(s) - _time(o)) for o in g) < gap
+            if min(abs(time_of(s) - time_of(o)) for o in g) < gap
             if not s.nuclide or s.nuclide == g[0].nuclide
         )
         group = next(near, None)
@@ -243,56 +320,11 @@ def _acquisitions(
     return (g for frame in frames.values() for g in frame)
 
 
-def _time(series: SeriesSummary) -> datetime:
-    assert series.acquired_at is not None
-    return series.acquired_at
-
-
-def _companions(
-    emission: SeriesSummary, series: Sequence[SeriesSummary], settings: CycleSettings
-) -> tuple[SeriesSummary | None, tuple[SeriesSummary, ...]]:
-    """The CT and the structures of an emission series."""
-    cts = [s for s in series if s.role is Role.CT]
-    frame = emission.frame_of_reference_uid
-    same_frame = [s for s in cts if frame and s.frame_of_reference_uid == frame]
-    if not same_frame and settings.same_study_ct:
-        same_frame = [s for s in cts if s.study_uid == emission.study_uid]
-
-    def distance(ct: SeriesSummary) -> tuple[bool, float, str]:
-        far = abs((ct.acquired_at - _time(emission)).total_seconds()) if ct.acquired_at else float("inf")
-        return ct.study_uid != emission.study_uid, far, ct.series_uid
-
-    ct = min(same_frame, key=distance, default=None)
-    own = {emission.series_uid} | ({ct.series_uid} if ct else set())
-    structures = tuple(
-        s
-        for s in series
-        if s.role is Role.STRUCTURES
-        and (
-            own & set(s.referenced_series_uids)
-            or (not s.referenced_series_uids and frame and s.frame_of_reference_uid == frame)
-        )
-    )
-    return ct, structures
-
-
-def _uncertainty(emission: SeriesSummary, series: Sequence[SeriesSummary]) -> SeriesSummary | None:
-    """The noise of an image that this node once reconstructed: the series that refers to it. Of projections
-    the noise is found anew. The first of several: they are copies, since UIDs name the revision."""
-    if emission.role is not Role.EMISSION:
-        return None
-    found = [
-        s for s in series
-        if s.role is Role.UNCERTAINTY and emission.series_uid in s.referenced_series_uids
-    ]  # fmt: skip
-    return min(found, key=lambda s: s.series_uid, default=None)
-
-
 def _cycles(
     points: Sequence[TimePointPlan],
     administrations: Sequence[Administration],
     settings: CycleSettings,
-    doubts: Mapping[str, Finding],
+    doubts: Mapping[str, tuple[Finding, ...]],
 ) -> Iterable[CyclePlan]:
     """Assign each time point to the latest administration of its nuclide before it."""
     window = timedelta(days=settings.cycle_window_d)
@@ -307,8 +339,14 @@ def _cycles(
         best = max(candidates, key=lambda a: a.at, default=None)
         groups[(point.emission.nuclide or (best.nuclide if best else ""), best)].append(point)
     for (nuclide, administration), members in groups.items():
-        findings = [f for p in members for s in (p.emission, p.ct) if s is not None for f in s.findings]
-        findings += [doubts[p.emission.series_uid] for p in members if p.emission.series_uid in doubts]
+        findings = [
+            _at(i, p.emission, f)
+            for i, p in enumerate(members, 1)
+            for f in (
+                *(f for s in (p.emission, p.ct) if s is not None for f in s.findings),
+                *doubts[p.emission.series_uid],
+            )
+        ]
         findings += _too_close(members, settings)
         yield CyclePlan(
             patient_id=members[0].emission.patient_id,
@@ -317,6 +355,11 @@ def _cycles(
             time_points=tuple(members),
             findings=tuple(dict.fromkeys(findings)),
         )
+
+
+def _at(number: int, emission: SeriesSummary, finding: Finding) -> Finding:
+    """A finding that says of which time point it is."""
+    return replace(finding, sentence=f"T{number} {name_of(emission)}: {finding.sentence}")
 
 
 def _too_close(points: Sequence[TimePointPlan], settings: CycleSettings) -> Iterable[Finding]:

@@ -39,7 +39,7 @@ def readiness(
     quiet_at = max(last, open_since or last) + timedelta(seconds=settings.series_quiet_s)
     if min(now, known_until or now) < quiet_at:
         return Readiness(False, ("images are still arriving",), quiet_at)
-    have, want = len(plan.time_points), settings.expected_time_points
+    have, want = len(plan.time_points), settings.expected_time_points - plan.points_left_out
     if have >= want or released:
         return Readiness(True, ())
     long_quiet_at = last + timedelta(hours=settings.cycle_quiet_h)

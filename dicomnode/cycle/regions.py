@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dicomnode.model import ActivityMap, LabelMap
@@ -15,10 +17,10 @@ def with_default_regions(
     regions: LabelMap | None, body: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], activity: ActivityMap
 ) -> LabelMap:
     """The given regions and the body; without any given, also the voxels above 41 % of the maximum."""
-    masks = dict(regions.masks) if regions is not None else {}
+    shares: dict[str, Any] = dict(regions.shares) if regions is not None else {}
     volumes = dict(regions.volume_ml) if regions is not None else {}
-    if not masks:
+    if not shares:
         peak = float(activity.bq_per_ml.max())
-        masks["uptake-above-41%"] = activity.bq_per_ml >= THRESHOLD_OF_MAXIMUM * peak
-    masks.setdefault("body", body)
-    return LabelMap(activity.grid, masks, volumes)
+        shares["uptake-above-41%"] = activity.bq_per_ml >= THRESHOLD_OF_MAXIMUM * peak
+    shares.setdefault("body", body)
+    return LabelMap(activity.grid, shares, volumes)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dicomnode.model import Settings
+from dicomnode.model.choice import Choice, refuse_clashes
 
 
 class CalibrationRecord(Settings):
-    """How one camera's images become Bq/mL. Every text that is given must match; the first match wins."""
+    """How one camera's images become Bq/mL. Every text that is given must match; of several the one
+    with the latest ``valid_from`` counts, and those of one day must do the same."""
 
     name: str = Field(description="a name of your own; it is recorded with every dose that used it")
     manufacturer: str = Field("", description="Manufacturer (0008,0070) contains this text, any case")
@@ -31,6 +33,28 @@ class CalibrationRecord(Settings):
     decay_reference: Literal["", "START", "ADMIN", "NONE"] = Field(
         "", description="instant to which voxel values refer, where the objects do not say or say it wrongly"
     )
+
+
+CALIBRATION: Choice[CalibrationRecord] = Choice(
+    table="[[cycle.calibration]]",
+    name=lambda r: r.name,
+    effect=lambda r: (r.sensitivity_cps_per_mbq, r.relative_uncertainty, r.decay_reference),
+    reach=lambda r: (
+        *(t.casefold() for t in (r.manufacturer, r.model, r.collimator, r.reconstruction)), r.station,
+        r.nuclide,
+    ),
+    since=lambda r: r.valid_from or date.min,
+)  # fmt: skip
+
+
+class CameraSeries(Settings):
+    """Which series of one camera to use, where it sends several. Every text that is given must match."""
+
+    manufacturer: str = Field("", description="Manufacturer (0008,0070) contains this text, any case")
+    model: str = Field("", description="ManufacturerModelName (0008,1090) contains this text, any case")
+    station: str = Field("", description="StationName (0008,1010) equals this text")
+    emission_description: str = Field("", description="as in [cycle], for this camera")
+    ct_description: str = Field("", description="as in [cycle], for this camera")
 
 
 class CycleSettings(Settings):
@@ -70,6 +94,14 @@ class CycleSettings(Settings):
         description="regular expression; where one time point has several emission series, take the one "
         "whose description matches",
     )
+    ct_description: str = Field(
+        "",
+        description="regular expression; where one visit has several CTs, take the one whose description "
+        "matches",
+    )
+    camera: tuple[CameraSeries, ...] = Field(
+        (), description="descriptions by camera; they come before those of [cycle]"
+    )
     without_ct: Literal["hold", "soft-tissue"] = Field(
         "hold", description="what to do without a CT: hold, or take the body as soft tissue of 1.04 g/cm3"
     )
@@ -79,6 +111,11 @@ class CycleSettings(Settings):
     calibration: tuple[CalibrationRecord, ...] = Field(
         (), description="calibration by camera, collimator, nuclide, reconstruction and date"
     )
+
+    @field_validator("calibration")
+    @classmethod
+    def _no_clash(cls, value: tuple[CalibrationRecord, ...]) -> tuple[CalibrationRecord, ...]:
+        return tuple(refuse_clashes(CALIBRATION, value))
 
 
 class AdministrationRecord(Settings):

@@ -22,7 +22,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.url import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,8 @@ from dicomnode.errors import ConfigError, DicomnodeError
 _MORE_CONNECTIONS = 60
 # Any constant will do; two processes that upgrade at once must use the same one.
 _UPGRADE_LOCK = 0x6469636F
+_LIMIT_EXCEEDED = "54"
+"""Class of SQLSTATE for what is too large for a row or an index; psycopg calls it operational."""
 
 
 class ArchiveUnavailable(DicomnodeError):
@@ -130,7 +132,11 @@ class Database:
 
 
 def _understood(url: str) -> URL:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # Not what was given: it may hold a password.
+        raise ConfigError(["database_url: expected sqlite:///PATH or postgresql+psycopg://..."]) from None
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
@@ -207,12 +213,21 @@ def _postgresql(url: URL, lock_timeout_s: float) -> Engine:
 def _outages(url: URL) -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise ArchiveUnavailable(_outage(url, error)) from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
+    except (DBAPIError, PoolTimeout) as error:
+        if is_outage(error):
             raise ArchiveUnavailable(_outage(url, error)) from error
         raise
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether trying again may help; a value that the database can never hold is no outage."""
+    if isinstance(error, ArchiveUnavailable | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if (getattr(error.orig, "sqlstate", None) or "").startswith(_LIMIT_EXCEEDED):
+        return False
+    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
 def _outage(url: URL, error: Exception) -> str:

@@ -176,6 +176,23 @@ class TimePointRow(Base):
     structure_series_uids: Mapped[str] = mapped_column(default="[]")
 
 
+class LeftOutRow(Base):
+    """A series, a time point or a region that a person leaves out of a cycle; undone rows stay."""
+
+    __tablename__ = "left_out"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    cycle_id: Mapped[str] = mapped_column(ForeignKey("cycles.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    """series, time-point or region."""
+    subject: Mapped[str]
+    """Series UID (of a time point that of its emission series), or the name of a region."""
+    decided_by: Mapped[str]
+    because: Mapped[str]
+    decided_at: Mapped[datetime]
+    undone_at: Mapped[datetime | None]
+
+
 class Revision(Base):
     """One computed answer for a cycle; a later one supersedes it."""
 
@@ -323,7 +340,8 @@ class EventRow(Base):
     at: Mapped[str] = mapped_column(String(27), index=True)
     """UTC as fixed text, 2026-01-31T12:00:00.000000Z: the hash must not depend on a session's zone."""
     kind: Mapped[str] = mapped_column(String(48), index=True)
-    event_code: Mapped[str] = mapped_column(String(16))
+    event_code: Mapped[str] = mapped_column(String(32).with_variant(String(16), "sqlite"))
+    """SQLite never looks at the length, and its table was made with 16."""
     action: Mapped[str] = mapped_column(String(1))
     outcome: Mapped[int] = mapped_column(Integer)
     patient_id: Mapped[str] = mapped_column(index=True)
@@ -335,6 +353,19 @@ class EventRow(Base):
     body: Mapped[str]
     prev_hash: Mapped[str] = mapped_column(String(64), unique=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class TroubleRow(Base):
+    """Something that goes wrong now and that no other row shows: a person has to know of it. The row goes
+    when it goes well again."""
+
+    __tablename__ = "troubles"
+
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """What it is about: "role:work", "patient:...", "cycle:...", "peer:..."."""
+    sentence: Mapped[str]
+    since: Mapped[datetime]
+    times: Mapped[int] = mapped_column(default=1)
 
 
 class CheckpointRow(Base):
@@ -357,3 +388,28 @@ class ExportPosition(Base):
     destination: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(_Sequence)
     at: Mapped[str] = mapped_column(String(27))
+
+
+class WebSession(Base):
+    """One log-in at the review page. The cookie's secret is kept as its digest only."""
+
+    __tablename__ = "web_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the cookie."""
+    person_id: Mapped[str] = mapped_column(index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64), default="")
+    began_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class WebLook(Base):
+    """That a revision of a cycle was looked at in a session: its event is written once."""
+
+    __tablename__ = "web_looks"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("web_sessions.id"), primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """Cycle and revision, or what else was looked at."""

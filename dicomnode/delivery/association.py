@@ -16,6 +16,7 @@ from dicomnode import __version__
 from dicomnode.delivery.policy import FAULT_TABLE, Fault
 from dicomnode.delivery.settings import PeerSettings, TlsSettings
 from dicomnode.errors import ConfigError, DeliveryFailed
+from dicomnode.model.text import printable, shortened
 
 Handler = tuple[Any, Callable[..., Any]]
 
@@ -39,9 +40,8 @@ class NoContext(DeliveryFailed):
 
 
 def scrub(text: object, limit: int = 200) -> str:
-    """Text from the wire as one printable line: no control characters, no end in sight of ``limit``."""
-    line = "".join(c if c.isprintable() else " " for c in str(text))
-    return " ".join(line.split())[:limit]
+    """Text from the wire as one printable line of at most ``limit`` characters."""
+    return shortened(printable(" ".join(str(text)[: 4 * limit].split())), limit)
 
 
 def client_context(tls: TlsSettings) -> ssl.SSLContext:

@@ -17,9 +17,10 @@ from enum import StrEnum
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from dicomnode.delivery.association import association, scrub, server_context
+from dicomnode.delivery.association import Handler, association, scrub, server_context
 from dicomnode.delivery.settings import ListenerSettings, PeerSettings
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
 
@@ -179,16 +180,25 @@ def ask(
     ------
     NoAssociation, NoContext
     """
-    arrived = threading.Event()
+    taken, answered = threading.Event(), threading.Event()
 
     def on_event(event: evt.Event) -> tuple[int, None]:
         try:
             return take_report(event, on_report)
         finally:
-            arrived.set()
+            taken.set()
+
+    def on_sent(event: evt.Event) -> None:
+        # The answer must be out before the association is released: the peer would report once more.
+        if taken.is_set() and isinstance(event.pdu, P_DATA_TF):
+            answered.set()
 
     context = build_context(StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-    with association(peer, [context], [(evt.EVT_N_EVENT_REPORT, on_event)]) as assoc:
+    handlers: list[Handler] = [
+        (evt.EVT_N_EVENT_REPORT, on_event),
+        (evt.EVT_PDU_SENT, on_sent),
+    ]
+    with association(peer, [context], handlers) as assoc:
         status, _ = assoc.send_n_action(
             request_dataset(transaction_uid, references),
             1,  # PS3.4 J.3.2.1: Request Storage Commitment
@@ -199,7 +209,7 @@ def ask(
             return Asked(transaction_uid, None)
         asked = Asked(transaction_uid, int(status.Status), scrub(status.get("ErrorComment", "")))
         if asked.accepted:
-            arrived.wait(peer.commitment_wait_s)
+            answered.wait(peer.commitment_wait_s)
         return asked
 
 

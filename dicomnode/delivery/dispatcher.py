@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dicomnode.database.items import one_item
 from dicomnode.delivery import commitment, query, scu
 from dicomnode.delivery.outbox import Decision, Item, OutboxProtocol, OutboxUnavailable, Unconfirmed
-from dicomnode.delivery.policy import STOPPED, Breaker, BreakerState, Outcome, next_try
+from dicomnode.delivery.policy import NOT_SENDABLE, STOPPED, Breaker, BreakerState, Outcome, next_try
 from dicomnode.delivery.scu import Answered, By
 from dicomnode.delivery.settings import DeliverySettings, PeerSettings
-from dicomnode.errors import DeliveryFailed
+from dicomnode.errors import DeliveryFailed, ItemFault
 
 LOG = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 60.0
+"""Of a thread whose steps fail."""
 
 Send = Callable[[PeerSettings, Sequence[Item]], Iterator[Answered]]
 
@@ -125,7 +129,7 @@ def _send_items(
 ) -> list[Decision]:
     decisions: list[Decision] = []
     failed_before = False
-    for done, answered in enumerate(answers, start=1):
+    for done, answered in enumerate(_each_apart(items, answers), start=1):
         now = clock()
         # One association that fails is one failure of the peer, however many objects it carried.
         if answered.by is By.PEER:
@@ -149,6 +153,20 @@ def _send_items(
             break
     _put_back(outbox, run.peer, items[len(decisions) :], clock())
     return decisions
+
+
+def _each_apart(items: Sequence[Item], answers: Iterator[Answered]) -> Iterator[Answered]:
+    """An object that defeats our code is parked; those behind it get their turn with the next association."""
+    for item in items:
+        try:
+            with one_item():
+                answered = next(answers, None)
+        except ItemFault as fault:
+            yield Answered(item, By.FILE, NOT_SENDABLE, "fault", str(fault))
+            return
+        if answered is None:
+            return
+        yield answered
 
 
 def _put_back(outbox: OutboxProtocol, peer: PeerSettings, items: Sequence[Item], now: datetime) -> None:
@@ -204,23 +222,18 @@ def serve(
 ) -> None:
     """Send until ``stop`` is set. Each peer has a thread of its own.
 
-    An outbox that is away is waited for. Any other fault of one thread stops them all and is raised
-    here, so that the supervisor restarts the process: a sender that lives on with a thread missing
-    would look healthy.
+    An outbox that is away is waited for. Any other fault of one thread is told (``outbox.went_wrong``) and
+    tried again after a growing pause: the other peers get their objects.
     """
-    faults: list[BaseException] = []
 
-    def loop(step: Callable[[], object]) -> None:
-        try:
-            while not stop.is_set():
-                try:
-                    step()
-                except OutboxUnavailable as why:
-                    LOG.warning("the outbox is away (%s); waiting", why)
-                stop.wait(settings.poll_s)
-        except BaseException as fault:  # handed to the caller, below
-            faults.append(fault)
-            stop.set()
+    def loop(name: str, step: Callable[[], object]) -> None:
+        faults = 0
+        while not stop.is_set():
+            try:
+                faults = _one_step(outbox, name, step, faults, clock)
+            except OutboxUnavailable as why:
+                LOG.warning("the outbox is away (%s); waiting", why)
+            stop.wait(min(LONGEST_PAUSE_S, settings.poll_s * 2**faults))
 
     def peer_step(run: PeerRun) -> Callable[[], object]:
         limit = settings.objects_per_association
@@ -228,10 +241,25 @@ def serve(
 
     steps: list[tuple[str, Callable[[], object]]] = [("release", lambda: outbox.release_expired(clock()))]
     steps += [(peer.name, peer_step(PeerRun(peer))) for peer in settings.peers]
-    threads = [threading.Thread(target=loop, args=(step,), name=f"deliver-{name}") for name, step in steps]
+    threads = [threading.Thread(target=loop, args=step, name=f"deliver-{step[0]}") for step in steps]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def _one_step(
+    outbox: OutboxProtocol, name: str, step: Callable[[], object], faults: int, clock: Callable[[], datetime]
+) -> int:
+    """One step of one thread. Returns its faults in a row. Raises OutboxUnavailable."""
+    try:
+        step()
+    except OutboxUnavailable:
+        raise
+    except Exception as fault:  # a thread that ends would look healthy; one peer must not stop the others
+        LOG.exception("%s: this step failed", name)
+        outbox.went_wrong(name, f"delivery to {name} fails here: {type(fault).__name__}: {fault}", clock())
+        return faults + 1
     if faults:
-        raise faults[0]
+        outbox.went_well(name)
+    return 0

@@ -104,3 +104,9 @@ class OutboxProtocol(Protocol):
 
     def alert(self, peer: str, sentence: str, now: datetime) -> None:
         """Something about ``peer`` a person has to know, not about one object."""
+
+    def went_wrong(self, name: str, sentence: str, now: datetime) -> None:
+        """A step for the peer ``name`` failed here; `status` says so until one goes well."""
+
+    def went_well(self, name: str) -> None:
+        """It goes well again."""

@@ -120,6 +120,7 @@ NO_ANSWER = Answer(
 WAITING = Answer(Outcome.WAITING, Retry.NONE, False, "waits for the object that it refers to")
 STOPPED = Answer(Outcome.WAITING, Retry.NONE, False, "the sender was stopped before its turn")
 OBJECT_UNREADABLE = _permanent("the file of this object is missing or damaged in our archive")
+NOT_SENDABLE = _permanent("this node cannot send the object: have its log looked at, then send it again")
 FILE_AWAY = _transient("the file of this object cannot be read from our archive just now", Retry.LIMITED)
 CONTEXT_REFUSED = _configuration(
     "the peer takes this SOP class in no transfer syntax that we offer: enable it there or leave it out"

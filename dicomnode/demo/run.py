@@ -7,6 +7,7 @@ on loopback, images sent by C-STORE time point by time point, and the result as 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +67,9 @@ method = "hybrid"
 [operation]
 health_port = {health_port}
 
+[web]
+port = {web_port}
+
 [delivery]
 poll_s = 0.5
 
@@ -96,6 +101,8 @@ class Demonstration:
     files: tuple[Path, ...]
     picture: Path
     seconds_after_last_object: float
+    page: str
+    """Address of the review page, and a log-in for this demonstration only; empty without its parts."""
 
 
 def demonstrate(folder: Path, *, seed: int, size: str, say: Say) -> Demonstration:
@@ -127,16 +134,35 @@ def demonstrate(folder: Path, *, seed: int, size: str, say: Say) -> Demonstratio
             picture = _picture(house, facts, folder)
         say("comparing with the truth", 0.96)
         rows = _compare(patient, facts)
-        return Demonstration(cycle_id, rows, tuple(pacs.received.values()), picture, seconds)
+        page = _page(folder, config_path, cycle_id)
+        return Demonstration(cycle_id, rows, tuple(pacs.received.values()), picture, seconds, page)
     finally:
         pacs.close()
 
 
 def _configure(folder: Path, pacs_port: int) -> Path:
     path = folder / "config.toml"
-    text = CONFIG.format(node_port=_free_port(), health_port=_free_port(), pacs_port=pacs_port)
+    text = CONFIG.format(
+        node_port=_free_port(), health_port=_free_port(), pacs_port=pacs_port, web_port=_free_port()
+    )
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _page(folder: Path, config_path: Path, cycle_id: str) -> str:
+    """A log-in at the review page; what to open and type is kept in ``page.txt`` of the folder."""
+    if find_spec("argon2") is None or find_spec("starlette") is None:
+        return ""
+    from dicomnode.web.rights import Role
+    from dicomnode.web.users import added, write_users
+
+    web, password = load(config_path).web, secrets.token_hex(6)
+    write_users(web.users_file, added({}, "demo", "Demo Physicist", Role.PHYSICIST, password))
+    text = f"http://{web.address}:{web.port}/cycles/{cycle_id}  user demo  password {password}"
+    path = folder / "page.txt"
+    path.touch(mode=0o600)
+    path.write_text(text + "\n", encoding="utf-8")
+    return text
 
 
 def _free_port() -> int:
@@ -245,15 +271,15 @@ def _compare(patient: SimulatedPatient, facts: dict[str, Any]) -> tuple[Row, ...
     density = averaged_on(patient.density.g_per_cm3, patient.grid, grid, outside=0.0012)
     anatomy = anatomy_from_density(DensityMap(grid, density))
     true = build("vsv").dose(tia, anatomy, nuclide(patient.administration.nuclide)).gy
-    masks = regions_on(patient, grid).masks
+    shares = regions_on(patient, grid).shares
     found = {o["region"]: o for o in facts["organ_doses"]}
     return tuple(
         Row(
             name,
             found[name]["mean_gy"],
             found[name]["sigma_gy"],
-            float(np.average(true[mask], weights=density[mask])),
+            float(np.average(true, weights=density * share)),
         )
-        for name, mask in masks.items()
+        for name, share in shares.items()
         if name in found
     )

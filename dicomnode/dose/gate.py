@@ -124,7 +124,7 @@ def next_round(settings: GateSettings, run: Run) -> float:
 
 
 class Gate:
-    """The engine ``gate``.
+    """GATE 10 (Geant4) on the same volumes and emission data; needs ``dicomnode[gate]``.
 
     Raises
     ------

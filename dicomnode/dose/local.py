@@ -47,7 +47,7 @@ class LocalSettings(Settings):
 
 
 class LocalDeposition:
-    """The engine ``local``.
+    """Charged particles stop in the voxel of the decay, photons leave (MIRD 17); quick.
 
     Its ``sigma_gy`` (k = 1) adds in quadrature what the model leaves out: (1) electrons that cross voxel
     faces, the share ``face_crossing`` (at most 1) of the largest step of their dose to a voxel within reach,

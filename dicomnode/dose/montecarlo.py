@@ -34,9 +34,10 @@ changes by less than 1 % from 10 keV to 2 MeV (bone 3 %)."""
 
 
 class MonteCarlo:
-    """The engine ``montecarlo``. Its ``sigma_gy`` (k = 1) is statistical, by batches, and the dose itself in
-    gas; ``noise`` keeps the batches. The device that it computes on is part of its identity, because CPU
-    and GPU round differently.
+    """Monte Carlo transport of electrons and photons in the patient's voxels.
+
+    Its ``sigma_gy`` (k = 1) is statistical, by batches, and the dose itself in gas; ``noise`` keeps the
+    batches. The device that it computes on is part of its identity, because CPU and GPU round differently.
 
     Raises
     ------

@@ -82,7 +82,7 @@ class MultiVsvSettings(Settings):
 
 
 class MultiVsv:
-    """The engine ``multi-vsv``."""
+    """Voxel S-values of twenty media, lung to cortical bone."""
 
     Settings = MultiVsvSettings
 

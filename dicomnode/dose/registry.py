@@ -111,3 +111,12 @@ def build(name: str, options: Mapping[str, object] | None = None) -> DoseEngine:
         raise ConfigError(faults) from error
     engine: DoseEngine = made(settings)
     return engine
+
+
+def described(name: str) -> str:
+    """One line on an engine: the first of its class's docstring, or why it cannot be used here."""
+    try:
+        text: str = engine_class(name).__doc__ or ""
+    except EngineUnavailable as error:
+        return str(error)
+    return text.strip().partition("\n")[0]

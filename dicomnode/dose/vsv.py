@@ -109,7 +109,7 @@ def relative_sigma(anatomy: Anatomy, nuclide: Nuclide, own_share: Float64) -> Fl
 
 
 class SingleVsv:
-    """The engine ``vsv``."""
+    """Voxel S-values of water, scaled by density (MIRD 17, Dieudonne)."""
 
     Settings = VsvSettings
 

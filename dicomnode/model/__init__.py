@@ -14,6 +14,7 @@ from dicomnode.model.grid import Grid
 from dicomnode.model.nuclide import EnergyPerDecay, Nuclide
 from dicomnode.model.organs import OrganDose, RegionTia, TiaFit
 from dicomnode.model.provenance import Provenance
+from dicomnode.model.recovery import RegionRecovery
 from dicomnode.model.settings import Settings
 from dicomnode.model.volumes import (
     ActivityMap,
@@ -45,6 +46,7 @@ __all__ = [
     "Nuclide",
     "OrganDose",
     "Provenance",
+    "RegionRecovery",
     "RegionTia",
     "RegisteredCycle",
     "RegisteredTimePoint",

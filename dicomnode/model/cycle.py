@@ -59,6 +59,7 @@ class TimePoint:
     frame_of_reference_uid : of SPECT and CT
     calibration_relative_uncertainty : standard uncertainty of the calibration factor, relative
     origin : name of a quantity -> where its value came from
+    camera_model : ManufacturerModelName of the emission, which a width of its images is chosen by
     """
 
     label: str
@@ -72,6 +73,7 @@ class TimePoint:
     frame_of_reference_uid: str
     calibration_relative_uncertainty: float = 0.0
     origin: Mapping[str, str] = field(default_factory=dict)
+    camera_model: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,7 @@ class RegistrationQuality:
     dice_body : overlap of the body outlines, 0 to 1
     mutual_information : of the registered pair, nats
     residual_mm : residual shift that remains after registration, mm
+    algorithm : name and version of what aligned them; empty where nothing was aligned
     """
 
     method: str
@@ -108,6 +111,7 @@ class RegistrationQuality:
     dice_body: float
     mutual_information: float
     residual_mm: float
+    algorithm: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import hypot
 
 from dicomnode.model.findings import Finding
 from dicomnode.model.volumes import TiaMap
@@ -28,6 +29,9 @@ class RegionTia:
     effective_half_life_h : of the slowest phase, h, or None where the method has none
     extrapolated_fraction : part of ``tia_mbq_s`` that falls after the last scan, or None
     model_weights : name of a model -> its Akaike weight, where models were averaged
+    dose_contour : what the contour contributes to the uncertainty of a mean dose, relative, in place of
+        ``budget["contour"]``: the volume is in activity and mass, so the two must not be added; None
+        where there is no contour
     """
 
     region: str
@@ -45,6 +49,18 @@ class RegionTia:
     effective_half_life_h: float | None = None
     extrapolated_fraction: float | None = None
     model_weights: Mapping[str, float] = field(default_factory=dict)
+    dose_contour: float | None = None
+
+    @property
+    def relative_of_dose(self) -> float:
+        """Relative standard uncertainty that this curve gives a mean dose."""
+        if not self.tia_mbq_s > 0:
+            return 0.0
+        whole = self.sigma_tia_mbq_s / self.tia_mbq_s
+        if self.dose_contour is None:
+            return whole
+        rest = whole**2 - self.budget.get("contour", 0.0) ** 2
+        return float(hypot(max(rest, 0.0) ** 0.5, self.dose_contour))
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,6 +112,7 @@ class SeriesSummary:
 
     ``administered`` holds what the objects themselves say of the administration: activity (MBq) and
     time, either of which may be None. ``instances`` maps SOP Instance UID to the digest of its file.
+    ``span_mm`` is from where to where the slices lie along the patient's axis (z), None where not stated.
     """
 
     series_uid: str
@@ -132,3 +133,4 @@ class SeriesSummary:
     last_received_at: datetime
     facts: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    span_mm: tuple[float, float] | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -93,40 +94,72 @@ class DensityMap:
         return self.g_per_cm3.astype(np.float64) * self.grid.voxel_ml
 
 
+HALF = 0.5
+"""A voxel is of a region's mask where the region fills at least this part of it."""
+ROUNDING = 1e-6
+"""What float32 may add to or take from a share."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """Regions on a grid. Regions may overlap, so each has a mask of its own.
+    """Regions on a grid, each as the part of every voxel that it fills. Regions may overlap.
 
     Attributes
     ----------
     grid : Grid
-    masks : region name -> read-only bool array of the grid's shape
+    shares : region name -> read-only float32 array of the grid's shape, 0 (outside) to 1 (filled); a bool
+        mask given to the constructor is shares of 0 and 1
     volume_ml : region name -> volume by the source's own geometry (contours or SEG voxels), mL, where
         known; the volume on this grid is ``voxel_volume_ml``
+
+    Raises
+    ------
+    Inconsistent
+        a share has another shape than the grid, is not finite, or lies outside 0 to 1.
     """
 
     grid: Grid
-    masks: Mapping[str, npt.NDArray[np.bool_]]
+    shares: Mapping[str, Float32]
     volume_ml: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        frozen: dict[str, npt.NDArray[np.bool_]] = {}
-        for name, mask in self.masks.items():
-            array = np.ascontiguousarray(mask, dtype=bool).view()
-            if array.shape != self.grid.shape_zyx:
-                raise Inconsistent(f"region {name!r} has shape {array.shape}, its grid {self.grid.shape_zyx}")
-            array.flags.writeable = False
-            frozen[name] = array
-        object.__setattr__(self, "masks", frozen)
+        frozen: dict[str, Float32] = {}
+        for name, given in self.shares.items():
+            share = _frozen_float32(given, self.grid, f"region {name!r}")
+            low, high = (float(share.min()), float(share.max())) if share.size else (0.0, 0.0)
+            if low < 0.0 or high > 1.0 + ROUNDING:
+                raise Inconsistent(f"region {name!r} has shares of {low:g} to {high:g}; 0 to 1 is possible")
+            frozen[name] = share
+        object.__setattr__(self, "shares", frozen)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Region names in their given order."""
-        return tuple(self.masks)
+        return tuple(self.shares)
+
+    @cached_property
+    def masks(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """Voxels that each region fills at least half: for outlines and pictures, never for sums."""
+        return {name: share >= HALF - ROUNDING for name, share in self.shares.items()}
+
+    def without(self, names: Collection[str]) -> LabelMap:
+        """The other regions."""
+        kept = {name: share for name, share in self.shares.items() if name not in names}
+        return LabelMap(self.grid, kept, {n: v for n, v in self.volume_ml.items() if n in kept})
 
     def voxel_volume_ml(self, name: str) -> float:
-        """Volume of a region as voxels of this grid, mL."""
-        return int(np.count_nonzero(self.masks[name])) * self.grid.voxel_ml
+        """Volume of a region on this grid, mL."""
+        return float(self.shares[name].sum(dtype=np.float64)) * self.grid.voxel_ml
+
+    def disjoint(self) -> dict[str, Float32]:
+        """Shares that add up to at most 1 in every voxel: where regions overlap the smaller one owns the
+        place (a lesion its part of the liver). Ordered from the largest region to the smallest."""
+        size = {name: self.voxel_volume_ml(name) for name in self.names}
+        left, owned = np.ones(self.grid.shape_zyx, dtype=np.float32), {}
+        for name in sorted(size, key=lambda n: -size[n])[::-1]:
+            owned[name] = np.minimum(self.shares[name], left)
+            left = left - owned[name]
+        return dict(reversed(owned.items()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,13 +14,14 @@ from dicomnode.archive import commitments, outbox
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
 from dicomnode.audit.event import Outcome, Party
-from dicomnode.casebook import revisions
+from dicomnode.casebook import revisions, troubles
 from dicomnode.casebook.house import House
 from dicomnode.database.database import ArchiveUnavailable
 from dicomnode.database.tables import CycleRow, Delivery, Revision
 from dicomnode.delivery import dispatcher
 from dicomnode.delivery.commitment import CommitmentListener, CommitmentReport
 from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfirmed
+from dicomnode.node.bookmark import Bookmark, bookmark_path
 
 NOT_CONFIGURED = (
     "no peer of this name is in [[delivery.peers]] any more; put it back, or let them go with "
@@ -39,6 +40,7 @@ class Outbox:
     def __init__(self, house: House) -> None:
         self.house = house
         self.here = house.config.node.name
+        self.bookmark = Bookmark(bookmark_path(house.config.archive.data_folder, "deliver"))
         self._claims: dict[tuple[int, int], outbox.Claim] = {}
         self._settled: set[str] = set()
 
@@ -61,9 +63,20 @@ class Outbox:
         except ArchiveUnavailable as outage:
             raise OutboxUnavailable(str(outage)) from outage
 
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        try:
+            with self.house.database.read() as session:
+                yield session
+        except ArchiveUnavailable as outage:
+            raise OutboxUnavailable(str(outage)) from outage
+
     def claim(self, peer: str, now: datetime, limit: int) -> Sequence[Item]:
         """Lease what is due, and record the intent to send (110102) before anything leaves."""
         self._put_back_leftovers(peer, now)
+        with self._read() as session:  # an idle peer takes no write lock
+            if not outbox.is_any_due(session, peer, now):
+                return ()
         self._settled.discard(peer)  # until every one of these was recorded
         with self._write() as session:
             owner, lease_s = self._owner(peer), self.house.config.delivery.lease_s
@@ -109,7 +122,11 @@ class Outbox:
         return change is not None
 
     def release_expired(self, now: datetime) -> int:
-        """Put back what a dead sender held."""
+        """Put back what a dead sender held. Called in each round of the loop that no peer delays."""
+        self.bookmark.beat()
+        with self._read() as session:
+            if not outbox.is_any_expired(session, now):
+                return 0
         with self._write() as session:
             released = len(outbox.release_expired(session, now))
             revisions.withdraw_stopped(session, now)
@@ -127,7 +144,7 @@ class Outbox:
 
     def unconfirmed(self, peer: str, now: datetime, timeout_h: float, tries: int) -> Sequence[Unconfirmed]:
         """Sent objects whose commitment is due to be asked for."""
-        with self._write() as session:
+        with self._read() as session:
             groups = commitments.unconfirmed(session, peer, now, timeout_h, tries)
         for group in groups:
             for claim in group.claims:
@@ -178,6 +195,16 @@ class Outbox:
         """Something about a peer that a person has to know."""
         with self._write() as session:
             self._alert(session, peer, sentence)
+
+    def went_wrong(self, name: str, sentence: str, now: datetime) -> None:
+        """A step for a peer failed here, and not at the peer."""
+        with self._write() as session:
+            troubles.note(session, f"peer:{name}", sentence, self.here, now)
+
+    def went_well(self, name: str) -> None:
+        """It goes well again."""
+        with self._write() as session:
+            troubles.over(session, f"peer:{name}")
 
     def _alert(self, session: Session, peer: str, sentence: str) -> None:
         alert = events.security_alert(

@@ -150,9 +150,16 @@ def _file_is_back(arrival: Arrival) -> Update:
 
 
 def _to_be_read_again(arrival: Arrival) -> Update:
-    """What put it into quarantine may have been ours: a worker that was killed, a version that is mended."""
+    """What put it into quarantine may have been ours: a worker that was killed, a version that is mended. Or
+    the command that it came with the first time, so that class, syntax and file are those of this one."""
     quarantined = _of_same_bytes(arrival).where(Instance.state.in_(NOT_USED))
-    return quarantined.values(state="RECEIVED", reason="")
+    return quarantined.values(
+        state="RECEIVED",
+        reason="",
+        sop_class_uid=arrival.sop_class_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        file_sha256=arrival.kept.file_sha256,
+    )
 
 
 def _of_same_bytes(arrival: Arrival) -> Update:

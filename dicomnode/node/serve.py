@@ -14,22 +14,36 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 from dicomnode import __version__
 from dicomnode.audit import events, trail
+from dicomnode.casebook import troubles
 from dicomnode.casebook.house import House
+from dicomnode.database.database import ArchiveUnavailable
+from dicomnode.errors import ConfigError
+from dicomnode.node import set_aside
+from dicomnode.node.bookmark import Bookmark, bookmark_path, read_bookmark
 from dicomnode.node.health import health_server, run_in_background
+from dicomnode.node.set_aside import Ended
 
 log = logging.getLogger(__name__)
 
 ROLES = ("receive", "work", "deliver")
 GRACE_S = 20.0
 """How long a role may take to end in order."""
+DEATHS_TOLD = 3
+"""So many deaths in a row of one role are a trouble that a person is told of; so many of one item are its
+own fault, and it is set aside."""
+STAYS_UP_S = 60.0
+"""After so long a role is well again."""
 LONGEST_PAUSE_S = 30.0
 """Upper limit of the growing pause before a role that keeps dying is started again."""
 SUPERVISOR = "DICOMNODE_SUPERVISOR"
@@ -62,7 +76,7 @@ def run_role(role: str, house: House, stop: threading.Event) -> None:
         if stop.is_set():
             return
         _record_activity(house, role, started=True)
-        {"receive": _receive, "work": _work, "deliver": _deliver}[role](house, stop)
+        {"receive": _receive, "work": _work, "deliver": _deliver, "web": _web}[role](house, stop)
         _record_activity(house, role, started=False)
 
 
@@ -104,7 +118,10 @@ def _receive(house: House, stop: threading.Event) -> None:
 
     receiver = Receiver(house.config.receive, house.store, ReceiptLedger(house), house.store.incoming)
     receiver.start()
-    stop.wait()
+    bookmark = Bookmark(bookmark_path(house.config.archive.data_folder, "receive"))
+    while not stop.wait(1.0):
+        if receiver.health().listening:
+            bookmark.beat()
     receiver.stop()
 
 
@@ -125,14 +142,25 @@ def _deliver(house: House, stop: threading.Event) -> None:
     deliver(house, stop)
 
 
+def _web(house: House, stop: threading.Event) -> None:
+    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("argon2") is None:
+        raise ConfigError(["web: the page's parts are not installed: pip install dicomnode[web]"])
+    from dicomnode.web.server import serve
+
+    serve(house, stop)
+
+
 @dataclass
 class Role:
     """One role's process, as the supervisor sees it."""
 
     name: str
     command: list[str]
+    bookmark: Path
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
+    items: Counter[str] = field(default_factory=Counter)
+    """What it was about when it died, and how often."""
     start_at: float = 0.0
     started_at: float = 0.0
 
@@ -140,39 +168,77 @@ class Role:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def tend(self) -> None:
-        """Start it if it does not run and its pause is over."""
+    @property
+    def stays_up(self) -> bool:
+        """Alive, and not only since a moment after deaths in a row."""
+        return self.alive and self.deaths < DEATHS_TOLD
+
+    def tend(self) -> Ended | None:
+        """Start it if it does not run and its pause is over; what is to be told since the last time."""
         now = time.monotonic()
         if self.alive:
-            if self.deaths and now - self.started_at > 60:
+            if self.deaths and now - self.started_at > STAYS_UP_S:
                 self.deaths = 0
-            return
+                self.items.clear()
+                return Ended(self.name, 0)
+            return None
+        ended = None
         if self.process is not None:
             log.error("role %s ended with %s", self.name, self.process.returncode)
             self.process, self.deaths = None, self.deaths + 1
             self.start_at = now + min(LONGEST_PAUSE_S, 0.5 * 2 ** (self.deaths - 1))
+            ended = Ended(self.name, self.deaths, self._repeated_item())
         if now >= self.start_at:
             # It is told who started it, and sees when that is no longer its parent.
             environment = {**os.environ, SUPERVISOR: str(os.getpid())}
             self.process, self.started_at = subprocess.Popen(self.command, env=environment), now
+        return ended
+
+    def _repeated_item(self) -> str:
+        """The item that it died of so often that the item is to blame; empty where there is none."""
+        item = read_bookmark(self.bookmark)
+        self.items[item] += bool(item)
+        return item if self.items[item] >= DEATHS_TOLD else ""
 
 
 def supervise(house: House, config_path: Path, stop: threading.Event) -> None:
     """Keep every role running until ``stop``, and answer health checks."""
     base = [sys.executable, "-m", "dicomnode", "serve", "--config", str(config_path), "--role"]
-    roles = [Role(name, [*base, name]) for name in ROLES]
+    folder = house.config.archive.data_folder
+    names = (*ROLES, "web") if house.config.web.enabled else ROLES
+    roles = [Role(name, [*base, name], bookmark_path(folder, name)) for name in names]
+    _forget_roles(house)
     operation = house.config.operation
     server = health_server(
-        house, lambda: {r.name: r.alive for r in roles}, operation.health_address, operation.health_port
+        house, lambda: {r.name: r.stays_up for r in roles}, operation.health_address, operation.health_port
     )
     run_in_background(server)
+    untold: list[Ended] = []
     try:
         while not stop.wait(0.25):
-            for role in roles:
-                role.tend()
+            untold += [ended for role in roles if (ended := role.tend()) is not None]
+            untold = [] if untold and _tell(house, untold) else untold
     finally:
         server.shutdown()
         _end(roles)
+
+
+def _forget_roles(house: House) -> None:
+    """What a service before this one saw of its roles, and whom it did not review, is tried anew."""
+    with house.database.write() as session:
+        troubles.forget(session, ("role:", troubles.SKIPPED))
+
+
+def _tell(house: House, ended: Sequence[Ended]) -> bool:
+    """On record, for `status`; False where the database is away, and it is told later."""
+    try:
+        with house.database.write() as session:
+            for one in ended:
+                set_aside.role_ended(session, one, house.config.node.name, datetime.now(UTC), DEATHS_TOLD)
+    except ArchiveUnavailable as outage:
+        log.warning("waiting for the database: %s", outage)
+        return False
+    return True
 
 
 def _end(roles: list[Role]) -> None:

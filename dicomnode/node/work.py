@@ -13,23 +13,28 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.calculation.job import Job
-from dicomnode.casebook import administrations, contradictions, intake, revisions
+from dicomnode.casebook import administrations, contradictions, intake, left_out, revisions, troubles
 from dicomnode.casebook.house import House
 from dicomnode.casebook.lifecycle import Happening, State
 from dicomnode.casebook.review import review
-from dicomnode.casebook.state import change, is_held_by_person
+from dicomnode.casebook.state import change, hold_for_fault, is_held_by_person
 from dicomnode.config import Config
 from dicomnode.database.database import ArchiveUnavailable
+from dicomnode.database.items import apart
 from dicomnode.database.tables import CycleRow, Series, TimePointRow
+from dicomnode.errors import ItemFault
+from dicomnode.node.bookmark import Bookmark, bookmark_path
 from dicomnode.node.housekeeping import Housekeeping
-from dicomnode.node.workers import Batch, Ended, Workers
+from dicomnode.node.workers import SUSPECT, Batch, Ended, Workers
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,12 @@ DISK_PAUSE_S = 30.0
 """How long computations wait after one found the disk full, and parsing after a file was not given."""
 MOST_READS = 10
 """So often a received file is asked of the disk, before it is for a person: five minutes."""
+QUICK_S = 5.0
+"""Objects of a batch that was not parsed are first tried alone for so long: the good ones among them do not
+wait for the slow ones."""
+GROWN_MUCH = 1.25
+"""A series that still arrives is summed up again when it has grown by a quarter: the work of all its
+objects stays in proportion to their number."""
 
 
 def compute_in_worker(job: Job, config: Config, store_root: Path) -> object:
@@ -61,8 +72,13 @@ class Rounds:
         self.parsed_alone: set[int] = set()
         self.unread: Counter[int] = Counter()
         self.house, self.workers = house, workers
+        self.bookmark = Bookmark(bookmark_path(house.config.archive.data_folder, "work"))
+        self.arriving: set[str] = set()
+        self.grown: set[str] = set()
         self.look_again: dict[str, datetime] = {}
         self.told = administrations.Told()
+        self.skipped: frozenset[str] = frozenset()
+        self.left_out = left_out.Seen()
         self.last_conflict = -1
         self.housekeeping = Housekeeping(house)
 
@@ -74,6 +90,7 @@ class Rounds:
                 self.once(datetime.now(UTC))
             except (ArchiveUnavailable, OSError) as outage:
                 log.warning("waiting for database or disk: %s", outage)
+                self.bookmark.beat()
                 self.open_since = datetime.now(UTC)
 
     def once(self, now: datetime) -> None:
@@ -81,16 +98,18 @@ class Rounds:
         self.workers.check()
         if self.house.store.free_bytes() < max(1.0, self.house.config.receive.free_space_reserve_mb) * 1e6:
             self.open_since = now  # the receiver answers 0xA700
+        self.arriving = set()
         for ended in self.workers.ended():
             self._take(ended, now)
+        self._bring_up_to_date(now)
         self._take_up_abandoned(now)
         self._parse()
         self._review(now)
         self._stop_what_met_a_conflict(now)
         self._start_computations(now)
-        with self.house.database.write() as session:
-            revisions.settle_deliveries(session, self.house.config, now)
+        self._settle_deliveries(now)
         self.housekeeping.tend(now)
+        self.bookmark.beat()
 
     def _resume(self) -> None:
         """After a start: every patient is looked at."""
@@ -98,6 +117,8 @@ class Rounds:
         with self.house.database.read() as session:
             for patient in session.scalars(select(Series.patient_id).distinct()):
                 self.look_again[patient] = now
+            self.grown = set(intake.grown(session))
+            self.skipped = troubles.skipped(session)
         if self._configuration_is_another():
             self._collect_held_again(now)
 
@@ -137,7 +158,8 @@ class Rounds:
         if time.monotonic() < self.parse_from:
             return
         batches = [b for b in self.workers.under_way("parse") if not isinstance(b, Job)]
-        busy = [i for batch in batches for i, _ in batch]
+        suspects = [b for b in self.workers.under_way(SUSPECT) if not isinstance(b, Job)]
+        busy = [i for batch in (*batches, *suspects) for i, _ in batch]
         room = 2 * self.house.config.work.workers - len(batches)
         if room <= 0:
             return
@@ -146,15 +168,14 @@ class Rounds:
         for start in range(0, len(found), BATCH):
             self._submit_parse(tuple(found[start : start + BATCH]))
 
-    def _submit_parse(self, batch: Batch) -> None:
+    def _submit_parse(self, batch: Batch, kind: str = "parse", limit_s: float = inf) -> None:
         files = [(i, self.house.store.path(digest)) for i, digest in batch]
         config = self.house.config
-        self.workers.submit(
-            "parse", batch, config.work.parse_timeout_s, intake.parse, files, config.node.zone
-        )
+        limit_s = min(limit_s, config.work.parse_timeout_s)
+        self.workers.submit(kind, batch, limit_s, intake.parse, files, config.node.zone)
 
     def _take(self, ended: Ended, now: datetime) -> None:
-        if ended.kind == "parse":
+        if ended.kind in ("parse", SUSPECT):
             self._take_parsed(ended, now)
         else:
             self._take_computed(ended, now)
@@ -164,14 +185,15 @@ class Rounds:
         assert not isinstance(batch, Job)
         if not ended.error:
             with self.house.database.write() as session:
-                for patient in intake.record(session, ended.value, self.house.config.node.name, now):
-                    self.look_again[patient] = now
+                for one in ended.value:
+                    with self.bookmark.at(f"object:{one.instance_id}"):
+                        self.arriving |= intake.enter(session, [one], self.house.config.node.name, now)
         elif len(batch) > 1:  # find the one that does it
             for one in batch:
-                self._submit_parse((one,))
+                self._submit_parse((one,), limit_s=QUICK_S)
         elif ended.died and batch[0][0] not in self.parsed_alone:  # its worker may have been killed
             self.parsed_alone.add(batch[0][0])
-            self._submit_parse(batch)
+            self._submit_parse(batch, SUSPECT)
         elif self._is_of_the_disk(ended, batch[0][0]):
             log.error("a received file cannot be read: %s; trying again", ended.error)
             self.parse_from = time.monotonic() + DISK_PAUSE_S
@@ -182,7 +204,7 @@ class Rounds:
             refusal = f"it could not be parsed: {ended.error}; {remedy}"
             with self.house.database.write() as session:
                 failed = intake.Parsed(batch[0][0], None, refusal=refusal)
-                intake.record(session, [failed], self.house.config.node.name, now)
+                intake.enter(session, [failed], self.house.config.node.name, now)
 
     def _is_of_the_disk(self, ended: Ended, instance_id: int) -> bool:
         """Whether the disk, and not the object, is to blame: then the object stays to be read."""
@@ -191,51 +213,112 @@ class Rounds:
         self.unread[instance_id] += 1
         return self.unread[instance_id] < MOST_READS
 
+    def _bring_up_to_date(self, now: datetime) -> None:
+        """Sum up series that have grown: at once where much came, else when no more comes just now. They are
+        read before the write transaction, which peers wait for."""
+        self.grown |= self.arriving
+        if not self.grown:
+            return
+        with self.house.database.read() as session:
+            ratios = intake.grown(session, self.grown)
+        for uid in sorted(self.grown):
+            if uid in self.arriving and ratios.get(uid, 1.0) < GROWN_MUCH:
+                continue
+            with self.house.database.read() as session:
+                found = intake.sum_up(session, uid)
+            with self.house.database.write() as session:
+                patient = intake.keep(session, found, self.house.config.node.name)
+            self.grown.discard(uid)
+            if patient:
+                self.look_again[patient] = now
+
     def _take_computed(self, ended: Ended, now: datetime) -> None:
         job = ended.what
         assert isinstance(job, Job)
-        with self.house.database.write() as session:
+        with self.bookmark.at(f"cycle:{job.cycle_id}"), self.house.database.write() as session:
             row = session.get(CycleRow, job.cycle_id)
             if row is None:
                 return
-            if not ended.error:
-                revisions.finish(session, job, ended.value, self.house.config, now)
-            elif ended.died:
-                revisions.interrupted(session, row, ended.error, self.house.config, now)
-            elif isinstance(ended.fault, OSError) and ended.fault.errno in DISK_FULL:
-                log.error("cycle %s: the disk is full; waiting for space", job.cycle_id)
-                self.compute_from = time.monotonic() + DISK_PAUSE_S
-                why = "the disk is full: free some space"
-                revisions.interrupted(session, row, why, self.house.config, now, counted=False)
-            else:
-                log.error("cycle %s: %s", job.cycle_id, ended.error)
-                why = f"the computation failed: {ended.error}"
+            try:
+                with apart(session):
+                    self._take_into(session, row, job, ended, now)
+            except ItemFault as fault:
+                why = f"what was computed cannot be recorded: {fault}"
                 revisions.failed(session, row, why, self.house.config, now)
+
+    def _take_into(self, session: Session, row: CycleRow, job: Job, ended: Ended, now: datetime) -> None:
+        if not ended.error:
+            revisions.finish(session, job, ended.value, self.house.config, now)
+        elif ended.died:
+            revisions.interrupted(session, row, ended.error, self.house.config, now)
+        elif isinstance(ended.fault, OSError) and ended.fault.errno in DISK_FULL:
+            log.error("cycle %s: the disk is full; waiting for space", job.cycle_id)
+            self.compute_from = time.monotonic() + DISK_PAUSE_S
+            why = "the disk is full: free some space"
+            revisions.interrupted(session, row, why, self.house.config, now, counted=False)
+        else:
+            log.error("cycle %s: %s", job.cycle_id, ended.error)
+            why = f"the computation failed: {ended.error}"
+            revisions.failed(session, row, why, self.house.config, now)
 
     def _review(self, now: datetime) -> None:
         with self.house.database.read() as session:
             told = administrations.changed_since(session, self.told)
-            for patient in told.patients:
+            out = left_out.changed_since(session, self.left_out)
+            for patient in (*told.patients, *out.patients):
                 self.look_again[patient] = now
-            self.told = told
+            self.told, self.left_out = told, out
             known_until = intake.oldest_unparsed(session) or now
         for patient in [p for p, at in self.look_again.items() if at <= now]:
-            with self.house.database.write() as session:
-                again = review(session, patient, self.house.config, now, self.open_since, known_until)
-                contradictions.stop_contradicted(session, patient, self.house.config, now)
+            del self.look_again[patient]
+            if patient in self.skipped:
+                continue
+            again = self._review_one(patient, now, known_until)
             if self.house.pseudonym_key:
                 log.debug("reviewed %s", pseudonym(patient, self.house.pseudonym_key))
-            del self.look_again[patient]
             if again is not None:
                 self.look_again[patient] = again
+
+    def _review_one(self, patient: str, now: datetime, known_until: datetime) -> datetime | None:
+        """Where it fails, everything of this patient is held: what came last may contradict what is there."""
+        config, again = self.house.config, None
+        with self.bookmark.at(f"patient:{patient}"), self.house.database.write() as session:
+            try:
+                with apart(session):
+                    again = review(session, patient, config, now, self.open_since, known_until)
+                    contradictions.stop_contradicted(session, patient, config, now)
+                troubles.over(session, f"patient:{patient}")
+            except ItemFault as fault:
+                troubles.hold_patient(session, patient, str(fault), config.node.name, now)
+        return again
 
     def _stop_what_met_a_conflict(self, now: datetime) -> None:
         with self.house.database.read() as session:
             newest = contradictions.newest(session)
         if newest != self.last_conflict:
             with self.house.database.write() as session:
-                contradictions.stop_cycles(session, self.last_conflict, self.house.config, now)
+                try:
+                    with apart(session):
+                        contradictions.stop_cycles(session, self.last_conflict, self.house.config, now)
+                    troubles.over(session, "conflicts")
+                except ItemFault as fault:
+                    why = f"cycles whose objects met different ones cannot be held: {fault}; hold them"
+                    troubles.note(session, "conflicts", why, self.house.config.node.name, now)
             self.last_conflict = newest
+
+    def _settle_deliveries(self, now: datetime) -> None:
+        with self.house.database.read() as session:  # no write lock where there is nothing to do
+            released = session.scalars(select(CycleRow.id).where(CycleRow.state == State.RELEASED)).all()
+        for cycle_id in released:
+            with self.bookmark.at(f"cycle:{cycle_id}"), self.house.database.write() as session:
+                row = session.get(CycleRow, cycle_id)
+                if row is None:
+                    continue
+                try:
+                    with apart(session):
+                        revisions.settle(session, row, self.house.config, now)
+                except ItemFault as fault:
+                    hold_for_fault(session, row, str(fault), self.house.config.node.name, now)
 
     def _start_computations(self, now: datetime) -> None:
         if time.monotonic() < self.compute_from:
@@ -248,9 +331,7 @@ class Rounds:
         for cycle_id in ready:
             if cycle_id in computing or len(computing) >= most:
                 continue
-            with self.house.database.write() as session:
-                row = session.get(CycleRow, cycle_id)
-                job = revisions.start(session, row, self.house.config, now) if row is not None else None
+            job = self._start(cycle_id, now)
             if job is not None:
                 computing.add(cycle_id)
                 self.workers.submit(
@@ -262,3 +343,15 @@ class Rounds:
                     self.house.config,
                     self.house.store.root,
                 )
+
+    def _start(self, cycle_id: str, now: datetime) -> Job | None:
+        with self.bookmark.at(f"cycle:{cycle_id}"), self.house.database.write() as session:
+            row = session.get(CycleRow, cycle_id)
+            if row is None:
+                return None
+            try:
+                with apart(session):
+                    return revisions.start(session, row, self.house.config, now)
+            except ItemFault as fault:
+                hold_for_fault(session, row, str(fault), self.house.config.node.name, now)
+                return None

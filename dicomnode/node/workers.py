@@ -27,6 +27,11 @@ LONGEST_WITHOUT_WORKERS_S = 60.0
 """A nanny brings a worker back within seconds; after this the role itself is started afresh."""
 
 
+SUSPECT = "suspect"
+"""The kind of an object that was once not parsed in time: it waits for all others."""
+KINDS = ("parse", SUSPECT, "compute")
+"""Kinds of work, in the order in which they get a worker."""
+
 Batch = tuple[tuple[int, str], ...]
 """Instances to parse: (row, digest of the file)."""
 
@@ -82,6 +87,8 @@ class Workers:
         dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})
         from distributed import Client, LocalCluster
 
+        # Dask's threshold has every large array fetched from the kernel anew: 20 times the page faults.
+        dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
         self._cluster = None
         if settings.scheduler == "local":
             # TLS with temporary credentials: another user of this machine must not hand us code.
@@ -140,13 +147,26 @@ class Workers:
         """Hand over what a thread is free for; parsing, which is short, before computing."""
         if not self._waiting:
             return
-        self._waiting.sort(key=lambda order: order.kind == "compute")
+        self._waiting.sort(key=lambda order: KINDS.index(order.kind))
         free = self._threads() - len(self._tasks)
-        starting, self._waiting = self._waiting[: max(0, free)], self._waiting[max(0, free) :]
+        starting = self._to_start(max(0, free))
         for order in starting:
+            self._waiting.remove(order)
             future = self._client.submit(order.function, *order.arguments, pure=False)
             deadline = time.monotonic() + order.limit_s
             self._tasks.append(Task(future, order.what, deadline, order.kind))
+
+    def _to_start(self, free: int) -> list[Order]:
+        """The next orders; of suspects one at a time, so that slow objects do not take every worker."""
+        suspects = sum(task.kind == SUSPECT for task in self._tasks)
+        starting: list[Order] = []
+        for order in self._waiting:
+            if order.kind == SUSPECT:
+                suspects += 1
+                if suspects > 1:
+                    continue
+            starting.append(order)
+        return starting[:free]
 
     def _stop(self, task: Task) -> Ended:
         """End the worker of a task that takes too long; its nanny starts another."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from dicomnode.receive.acceptance import (
     CLASS_NOT_SUPPORTED,
+    INVALID_ARGUMENT,
     NO_SUCH_ACTION,
-    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
     STORAGE_COMMITMENT,
     SUCCESS,
     UNRECOGNISED_OPERATION,
@@ -61,6 +62,7 @@ from dicomnode.receive.negotiation import (
     Proposal,
     accept,
     read_proposal,
+    read_titles,
     reject,
 )
 from dicomnode.receive.places import Place, Places
@@ -83,6 +85,9 @@ logger = logging.getLogger(__name__)
 _REPORT_PAUSE_S = 0.5
 """How long the requestor of a commitment may take to release before its report goes out on the same
 association: some (Orthanc) release at once and expect it on a new one."""
+
+_MOST_REQUESTS = 16
+"""Commitments of one association that wait for their reports."""
 
 _RELEASED = struct.pack(">BxLxxxx", RELEASE_RP, 4)
 
@@ -126,6 +131,7 @@ class Association:
         """The thread's work. Whatever happens, connection, place and temporary are given back."""
         with contextlib.ExitStack() as ending:
             ending.callback(self._house.places.leave, self._place)
+            ending.callback(self._deliver_late_reports)  # its work counts against its place
             ending.callback(self._wire.hang_up)
             ending.callback(self._abort_unless_over)
             ending.callback(self._drop_message)
@@ -138,7 +144,6 @@ class Association:
             except PeerGone as error:
                 if self._wire.received_bytes:
                     self._tell("aborted", f"{error} {self._where()}")
-        self._deliver_late_reports()
 
     def _establish(self) -> bool:
         if not address_may_connect(self._caller.address, self._settings):
@@ -149,10 +154,14 @@ class Association:
         kind, body = self._wire.read_pdu()
         if kind != ASSOCIATE_RQ:
             raise PeerMisbehaved("malformed", f"began with a PDU of type {kind}")
-        proposal = read_proposal(bytes(body))
-        self._caller = replace(self._caller, calling_ae=proposal.calling_ae, called_ae=proposal.called_ae)
-        rejection = self._rejection(proposal)
-        if rejection is not None:
+        called, calling = read_titles(bytes(body))  # before what a stranger may make long
+        self._caller = replace(self._caller, calling_ae=calling, called_ae=called)
+        rejection = judge(calling, called, self._caller.address, self._caller.subject, self._settings)
+        proposal = read_proposal(bytes(body)) if rejection is None else None
+        if proposal is not None:
+            rejection = self._rejection(proposal)
+        if proposal is None or rejection is not None:
+            assert rejection is not None
             self._tell("association-refused", rejection.sentence)
             self._wire.send(reject(rejection.result, rejection.source, rejection.reason))
             return False
@@ -170,11 +179,9 @@ class Association:
             return Rejection(1, 2, 2, f"protocol version {proposal.protocol_version:#06x} is not supported")
         if proposal.application_context != APPLICATION_CONTEXT:
             return Rejection(1, 1, 2, "application context is not DICOM's")
-        caller = self._caller
-        refusal = judge(caller.calling_ae, caller.called_ae, caller.address, caller.subject, self._settings)
-        if refusal is None and not self._house.places.serve(self._place):
+        if not self._house.places.serve(self._place):
             return Rejection(2, 3, 2, "all places, or all places of its address, are taken")
-        return refusal
+        return None
 
     def _serve(self) -> None:
         while True:
@@ -253,7 +260,9 @@ class Association:
         def commit(encoded: bytes) -> int:
             request = read_request(encoded, context.transfer_syntax)
             if request is None:
-                return PROCESSING_FAILURE
+                return INVALID_ARGUMENT
+            if len(self._requests) >= _MOST_REQUESTS:
+                return RESOURCE_LIMITATION
             self._requests.append((context_id, request))
             return SUCCESS
 

@@ -61,10 +61,11 @@ def read_request(encoded: bytes, transfer_syntax: str) -> CommitmentRequest | No
     try:
         information = decode(BytesIO(encoded), transfer_syntax == IMPLICIT_LE, True)
         transaction = str(information.TransactionUID)
-        references = tuple(
+        named = (
             (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
             for item in information.ReferencedSOPSequence
         )
+        references = tuple(dict.fromkeys(named))  # named once or 40,000 times, it is looked at once
     except PARSE_FAULTS:
         return None
     usable = is_uid(transaction) and references and all(is_uid(uid) for pair in references for uid in pair)

@@ -34,6 +34,9 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 _MINIMUM_PEER_PDU_BYTES = 128
 _SHOWN_CONTEXTS = 3
+_FIXED_BYTES, _CONTEXT_ITEM = 68, 0x20
+_MOST_CONTEXTS = 128
+"""PS3.8 9.3.2.2: their IDs are the odd numbers from 1 to 255."""
 
 # What pynetdicom's PDU classes raise for malformed bytes.
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, struct.error)
@@ -64,6 +67,21 @@ class Proposal:
         return printable(
             "; ".join(f"{it.abstract_syntax} in {', '.join(it.transfer_syntax)}" for it in contexts)
         )
+
+
+def read_titles(body: bytes) -> tuple[str, str]:
+    """Called and calling AE title of an A-ASSOCIATE-RQ (PS3.8 table 9-11). Raises ``PeerMisbehaved`` also
+    where it proposes more contexts than there are IDs: pynetdicom takes its time for each."""
+    if len(body) < _FIXED_BYTES:
+        raise PeerMisbehaved("malformed", "its request ends before its items")
+    contexts, at = 0, _FIXED_BYTES
+    while at + 4 <= len(body):
+        contexts += body[at] == _CONTEXT_ITEM
+        at += 4 + int.from_bytes(body[at + 2 : at + 4], "big")
+    if contexts > _MOST_CONTEXTS:
+        raise PeerMisbehaved("malformed", f"it proposes {contexts} presentation contexts")
+    called, calling = body[4:20].decode("ascii", "replace"), body[20:36].decode("ascii", "replace")
+    return called.strip(), calling.strip()
 
 
 def read_proposal(body: bytes) -> Proposal:

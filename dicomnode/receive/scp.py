@@ -75,6 +75,7 @@ class Receiver:
             server_context(settings.tls) if settings.tls else None,
         )
         self._listener: socket.socket | None = None
+        self._acceptor = threading.Thread()
         self._stopping = threading.Event()
         self._started_at = datetime.now(UTC)
         self._swept = 0
@@ -97,7 +98,8 @@ class Receiver:
         )
         if not settings.peers and not settings.accept_unlisted_peers:
             logger.warning("receive.peers is empty: every sender will be refused")
-        threading.Thread(target=self._accept, name="receive-accept", daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, name="receive-accept", daemon=True)
+        self._acceptor.start()
         logger.info("listening on %s port %d as %s", settings.bind_address, self.port, settings.ae_title)
 
     def stop(self, grace_s: float | None = None) -> None:
@@ -119,7 +121,7 @@ class Receiver:
         served = sum(place.served for place in holders)
         tally = self._storage.tally
         return Health(
-            listening=self._listener is not None and not self._stopping.is_set(),
+            listening=self._acceptor.is_alive() and not self._stopping.is_set(),
             started_at=self._started_at,
             connections_waiting=len(holders) - served,
             associations_served=served,

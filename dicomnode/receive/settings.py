@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from itertools import combinations, product
 from pathlib import Path
 from typing import Literal, Self
 
@@ -37,6 +38,14 @@ class PeerSettings(Settings):
         for address in addresses:
             ipaddress.ip_network(address, strict=False)
         return addresses
+
+
+def _overlap(one: PeerSettings, other: PeerSettings) -> bool:
+    """True where both may be meant by one caller."""
+    networks = [[ipaddress.ip_network(a, strict=False) for a in peer.addresses] for peer in (one, other)]
+    return one.ae_title == other.ae_title and any(
+        a.version == b.version and a.overlaps(b) for a, b in product(*networks)
+    )
 
 
 class TlsSettings(Settings):
@@ -95,6 +104,17 @@ class ReceiveSettings(Settings):
     )
     commitment_retry_s: float = Field(30.0, description="pause between those attempts", gt=0)
     stop_grace_s: float = Field(10.0, description="time for associations to end when we stop", ge=0)
+
+    @field_validator("peers")
+    @classmethod
+    def _each_caller_once(cls, peers: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
+        for one, other in combinations(peers, 2):
+            if _overlap(one, other):
+                raise ValueError(
+                    f"{one.ae_title} is listed twice for one address: join the two entries, one certificate "
+                    f"subject and one place for commitment reports to a caller"
+                )
+        return peers
 
     @field_validator("bind_address")
     @classmethod

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dicomnode.errors import Refused
 from dicomnode.model import Settings
+from dicomnode.model.choice import Choice, refuse_clashes
 from dicomnode.model.projections import Projections
-from dicomnode.recon.calibration.record import SpectCalibration
+from dicomnode.recon.calibration.record import SPECT_CALIBRATION, SpectCalibration
 from dicomnode.recon.examination.acquisition import AcquisitionLimits
 from dicomnode.recon.examination.outline import OutlineLimits
 from dicomnode.recon.protocol import Protocol
@@ -29,6 +31,14 @@ class CameraSettings(Settings):
     )
 
 
+CAMERA: Choice[CameraSettings] = Choice(
+    table="[[recon.camera]]",
+    name=lambda c: c.collimator,
+    effect=lambda c: (c.collimator, c.angles_counted),
+    reach=lambda c: tuple(t.casefold() for t in (c.manufacturer, c.model, c.grid_name)),
+)
+
+
 class ReconSettings(Settings):
     """Reconstruction of raw SPECT projections."""
 
@@ -40,20 +50,32 @@ class ReconSettings(Settings):
     acquisition: AcquisitionLimits = AcquisitionLimits()
     outline: OutlineLimits = OutlineLimits()
     camera: tuple[CameraSettings, ...] = Field(
-        (), description="cameras whose projections are reconstructed, the first that matches"
+        (), description="cameras whose projections are reconstructed; all that match one must agree"
     )
     calibration: tuple[SpectCalibration, ...] = Field(
         (), description="calibration records, made by `dicomnode recon calibrate`"
     )
 
+    @field_validator("camera")
+    @classmethod
+    def _no_camera_twice(cls, value: tuple[CameraSettings, ...]) -> tuple[CameraSettings, ...]:
+        return tuple(refuse_clashes(CAMERA, value))
+
+    @field_validator("calibration")
+    @classmethod
+    def _no_record_twice(cls, value: tuple[SpectCalibration, ...]) -> tuple[SpectCalibration, ...]:
+        return tuple(refuse_clashes(SPECT_CALIBRATION, value))
+
     def camera_of(self, manufacturer: str, model: str, grid_name: str, uid: str) -> CameraSettings:
-        """The camera that took an acquisition. Raises Refused where none matches."""
-        for camera in self.camera:
-            pairs = (
-                (camera.manufacturer, manufacturer), (camera.model, model), (camera.grid_name, grid_name),
-            )  # fmt: skip
-            if all(wanted.casefold() in found.casefold() for wanted, found in pairs):
-                return camera
+        """The camera that took an acquisition. Raises Refused where none matches, or several that differ."""
+        fitting = [
+            camera for camera in self.camera
+            if camera.manufacturer.casefold() in manufacturer.casefold()
+            and camera.model.casefold() in model.casefold()
+            and camera.grid_name.casefold() in grid_name.casefold()
+        ]  # fmt: skip
+        if fitting:
+            return CAMERA.among(fitting, date.max, uid)
         raise Refused(
             f"no [[recon.camera]] matches {manufacturer or '?'} {model or '?'} with the collimator "
             f"{grid_name or '?'}, so its collimator's geometry is not known",

@@ -89,12 +89,17 @@ def _block_shift_mm(fixed: Prepared, moved: Float32, corner: tuple[int, ...], si
 
 
 def _correlation(template: Float32, window: Float32) -> npt.NDArray[np.float64]:
-    """Normalised cross-correlation of ``template`` at every place within ``window`` (Lewis 1995)."""
-    from scipy.signal import fftconvolve
+    """Normalised cross-correlation of ``template`` at every place within ``window`` (Lewis 1995).
+
+    By Fourier transforms of the window's own size: what wraps around lies outside of every whole place.
+    """
+    from scipy.fft import irfftn, next_fast_len, rfftn
 
     t = template.astype(np.float64) - template.mean(dtype=np.float64)
     w = window.astype(np.float64) - window.mean(dtype=np.float64)
-    product = fftconvolve(w, t[::-1, ::-1, ::-1], mode="valid")
+    size = [next_fast_len(n, real=True) for n in w.shape]
+    product = irfftn(rfftn(w, size) * rfftn(t, size).conj(), size)
+    product = product[tuple(slice(n - m + 1) for n, m in zip(w.shape, t.shape, strict=True))]
     first, second = _box_sum(w, t.shape), _box_sum(w * w, t.shape)
     variance = np.maximum(second - first**2 / t.size, 1e-9 * t.size)
     return np.asarray(product / np.sqrt(variance * (t**2).sum()))
@@ -103,11 +108,10 @@ def _correlation(template: Float32, window: Float32) -> npt.NDArray[np.float64]:
 def _box_sum(values: npt.NDArray[np.float64], size: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Sum of every box of ``size`` within ``values``."""
     for axis, n in enumerate(size):
-        total = np.cumsum(values, axis=axis)
-        total = np.concatenate([np.zeros_like(total.take([0], axis=axis)), total], axis=axis)
-        values = total.take(range(n, total.shape[axis]), axis=axis) - total.take(
-            range(total.shape[axis] - n), axis=axis
-        )
+        total = np.moveaxis(np.cumsum(values, axis=axis), axis, 0)
+        whole = total[n - 1 :].copy()
+        whole[1:] -= total[:-n]
+        values = np.moveaxis(whole, 0, axis)
     return values
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dicomnode.errors import Inconsistent
+from dicomnode.errors import Inconsistent, NotConverged
 from dicomnode.model import (
     ActivityMap,
     Cycle,
@@ -19,7 +19,9 @@ from dicomnode.model import (
     RegistrationQuality,
     TimePoint,
 )
-from dicomnode.registration import limits
+from dicomnode.model.volumes import Float32
+from dicomnode.registration import by_information, gauss_newton, limits
+from dicomnode.registration.by_information import first_guess
 from dicomnode.registration.images import (
     Mask,
     Transform,
@@ -32,13 +34,28 @@ from dicomnode.registration.images import (
 )
 from dicomnode.registration.prepare import Prepared, prepare, prepare_spect
 from dicomnode.registration.quality import REACH_MM, dice, mutual_information, residual_mm
-from dicomnode.registration.rigid import align
 from dicomnode.registration.settings import RegistrationSettings
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and a word on what is being done."""
 
 NO_SHIFT = (0.0,) * 6
+
+
+FITS_MM = 2.0
+FITS_DICE = 0.90
+"""A larger residual, or less overlap, and the second method is tried as well."""
+
+FAILED = RegistrationQuality("", NO_SHIFT, (0.0, 0.0, 0.0), 0.0, 0.0, REACH_MM)
+"""The worst marks; the method is filled in by who asks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The reference made ready once for all time points; ``levels`` of a CT only."""
+
+    prepared: Prepared
+    levels: tuple[gauss_newton.Level, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +82,7 @@ def register(
     tell = progress or (lambda _fraction, _what: None)
     hours = cycle.hours()
     reference = reference_of(cycle, settings)
-    prepared: dict[bool, Prepared | None] = {}
+    prepared: dict[bool, Reference | None] = {}
     moved = []
     for number, (point, at) in enumerate(zip(cycle.time_points, hours, strict=True)):
         tell(number / len(hours), f"registering {point.label} to {reference.label}")
@@ -98,11 +115,18 @@ def reference_of(cycle: Cycle, settings: RegistrationSettings) -> TimePoint:
     return cycle.time_points[int(np.argmin(distance))]
 
 
+def _reference(point: TimePoint, by_ct: bool, settings: RegistrationSettings) -> Reference | None:
+    prepared = prepare(point, by_ct, settings)
+    if prepared is None:
+        return None
+    return Reference(prepared, gauss_newton.levels_of(prepared) if by_ct else ())
+
+
 def _move(
     reference: TimePoint,
     point: TimePoint,
     hours: float,
-    prepared: dict[bool, Prepared | None],
+    prepared: dict[bool, Reference | None],
     settings: RegistrationSettings,
 ) -> _Moved:
     grid = reference.activity.grid
@@ -112,8 +136,9 @@ def _move(
         return _Moved(RegisteredTimePoint(point.label, hours, point.activity, quality), transform, ())
     by_ct = reference.ct is not None and point.ct is not None
     if by_ct not in prepared:
-        prepared[by_ct] = prepare(reference, by_ct, settings)
-    quality = _measure(prepared[by_ct], prepare(point, by_ct, settings), by_ct, settings)
+        prepared[by_ct] = _reference(reference, by_ct, settings)
+    quality = _measure(prepared[by_ct], prepare(point, by_ct, settings), settings)
+    quality = replace(quality, method="ct-ct" if by_ct else "spect-spect")
     transform = rigid(quality.transform, quality.center_mm)
     activity = resample_activity(point.activity, grid, transform)
     findings = (
@@ -129,31 +154,65 @@ def _move(
 
 
 def _measure(
-    fixed: Prepared | None, moving: Prepared | None, by_ct: bool, settings: RegistrationSettings
+    fixed: Reference | None, moving: Prepared | None, settings: RegistrationSettings
 ) -> RegistrationQuality:
-    """Align and judge; what cannot be aligned is left where it is, with the worst marks."""
-    method = "ct-ct" if by_ct else "spect-spect"
-    failed = RegistrationQuality(method, NO_SHIFT, (0.0, 0.0, 0.0), 0.0, 0.0, REACH_MM)
+    """Align and judge; what cannot be aligned is left where it is, with the worst marks.
+
+    CT to CT by least squares of CT numbers; where that leaves doubt, by mutual information as well, and the
+    better of the two counts. SPECT to SPECT by mutual information, since uptake changes.
+    """
     if fixed is None or moving is None:
-        return failed
+        return FAILED
+    start = first_guess(fixed.prepared, moving, settings)
+    if not fixed.levels:
+        return _by_mutual_information(fixed, moving, start, settings)
+    first = _by_ct_numbers(fixed, moving, start, settings)
+    if first.residual_mm <= FITS_MM and first.dice_body >= FITS_DICE:
+        return first
+    second = _by_mutual_information(fixed, moving, start, settings)
+    return min(first, second, key=lambda q: (q.residual_mm, -q.mutual_information))
+
+
+def _by_ct_numbers(
+    fixed: Reference, moving: Prepared, start: tuple[float, float, float], settings: RegistrationSettings
+) -> RegistrationQuality:
     try:
-        transform = align(fixed, moving, settings)
+        transform = gauss_newton.align(fixed.prepared, fixed.levels, moving, np.array(start))
+    except NotConverged:
+        return FAILED
+    return _judged(fixed, moving, transform, gauss_newton.NAME, settings)
+
+
+def _by_mutual_information(
+    fixed: Reference, moving: Prepared, start: tuple[float, float, float], settings: RegistrationSettings
+) -> RegistrationQuality:
+    try:
+        transform = by_information.align(fixed.prepared, moving, start, settings)
     except RuntimeError:  # SimpleITK: the images do not overlap, or one of them is uniform
-        return failed
-    values = resample(moving.image, fixed.grid, transform, moving.background)
-    body = resample(to_image(moving.body.astype(np.float32), moving.grid), fixed.grid, transform, 0.0) > 0.5
-    covered = seen(moving.grid, fixed.grid, transform)
-    inside = fixed.body & covered
+        return FAILED
+    return _judged(fixed, moving, transform, by_information.NAME, settings)
+
+
+def _judged(
+    fixed: Reference, moving: Prepared, transform: Transform, algorithm: str, settings: RegistrationSettings
+) -> RegistrationQuality:
+    """How well the moved image lies on the reference; the same measures whatever aligned it."""
+    still = fixed.prepared
+    values = resample(moving.image, still.grid, transform, moving.background)
+    body = resample(to_image(moving.body.astype(np.float32), moving.grid), still.grid, transform, 0.0) > 0.5
+    covered = seen(moving.grid, still.grid, transform)
+    inside = still.body & covered
     if not inside.any():
-        return failed
+        return FAILED
     center = transform.GetCenter()
     return RegistrationQuality(
-        method=method,
+        method="",
         transform=tuple(float(p) for p in transform.GetParameters()),
         center_mm=(float(center[0]), float(center[1]), float(center[2])),
         dice_body=dice(inside, body & covered),
-        mutual_information=mutual_information(fixed.values[inside], values[inside], settings.histogram_bins),
-        residual_mm=residual_mm(fixed, values, covered),
+        mutual_information=mutual_information(still.values[inside], values[inside], settings.histogram_bins),
+        residual_mm=residual_mm(still, values, covered),
+        algorithm=algorithm,
     )
 
 
@@ -200,37 +259,38 @@ def _regions(
     settings: RegistrationSettings,
 ) -> tuple[LabelMap | None, tuple[Finding, ...]]:
     """Regions of the reference, and those of other time points that it does not have, brought over."""
-    masks = dict(reference.regions.masks) if reference.regions else {}
+    shares = dict(reference.regions.shares) if reference.regions else {}
     volumes = dict(reference.regions.volume_ml) if reference.regions else {}
     told = []
     for point, other in zip(points, moved, strict=True):
         if point is reference or point.regions is None:
             continue
         reached = seen(reference.activity.grid, point.regions.grid, other.transform.GetInverse())
-        for name, mask in point.regions.masks.items():
-            if name in masks:
+        for name, share in point.regions.shares.items():
+            if name in shares:
                 told.append(limits.duplicate_region(name, point.label, reference.label))
                 continue
-            told += _cut(name, mask, ~reached, reference.label, settings)
-            brought = _brought(mask, point.regions.grid, reference.activity.grid, other.transform)
-            if mask.any() and not brought.any():
+            told += _cut(name, share, ~reached, reference.label, settings)
+            brought = _brought(share, point.regions.grid, reference.activity.grid, other.transform)
+            if share.any() and not brought.any():
                 continue  # nothing of it lies where the dose is computed; the finding says so
-            masks[name] = brought
+            shares[name] = brought
             if name in point.regions.volume_ml:
                 volumes[name] = point.regions.volume_ml[name]
-    if not masks:
+    if not shares:
         return None, tuple(told)
-    return LabelMap(reference.activity.grid, masks, volumes), tuple(told)
+    return LabelMap(reference.activity.grid, shares, volumes), tuple(told)
 
 
-def _brought(mask: Mask, own: Grid, grid: Grid, transform: Transform) -> Mask:
-    """A region onto another grid: voxels that it fills by half or more."""
-    return np.asarray(resample(to_image(mask.astype(np.float32), own), grid, transform, 0.0) >= 0.5)
+def _brought(share: Float32, own: Grid, grid: Grid, transform: Transform) -> Float32:
+    """A region onto another grid. Linear interpolation keeps its volume; its edge is a voxel wider."""
+    return np.asarray(np.clip(resample(to_image(share, own), grid, transform, 0.0), 0.0, 1.0))
 
 
-def _cut(name: str, mask: Mask, blind: Mask, label: str, settings: RegistrationSettings) -> list[Finding]:
+def _cut(name: str, share: Float32, blind: Mask, label: str, settings: RegistrationSettings) -> list[Finding]:
     """What to say of a region that lies in part where the time point ``label`` sees nothing."""
-    cut = float(np.count_nonzero(mask & blind)) / max(1, int(np.count_nonzero(mask)))
+    whole = float(share.sum(dtype=np.float64))
+    cut = float(share[blind].sum(dtype=np.float64)) / whole if whole > 0 else 0.0
     return [limits.cut_region(name, label, cut, settings)] if cut > settings.region_cut_fraction else []
 
 
@@ -248,8 +308,8 @@ def _cut_regions(
         if point is reference:
             continue
         blind = ~seen(point.activity.grid, regions.grid, other.transform)
-        for name, mask in regions.masks.items():
-            found += _cut(name, mask, blind, point.label, settings)
+        for name, share in regions.shares.items():
+            found += _cut(name, share, blind, point.label, settings)
     return found
 
 

@@ -39,11 +39,15 @@ def cumulative_dvh(dose: DoseMap, regions: LabelMap, *, bins: int = 500) -> tupl
     """
     if not dose.grid.matches(regions.grid):
         raise Inconsistent("the grid of the regions is not that of the dose map")
-    return tuple(_dvh(name, dose, mask, bins) for name, mask in regions.masks.items() if mask.any())
+    return tuple(_dvh(name, dose, share, bins) for name, share in regions.shares.items() if share.any())
 
 
-def _dvh(name: str, dose: DoseMap, mask: npt.NDArray[np.bool_], bins: int) -> Dvh:
-    rising = np.sort(np.maximum(dose.gy[mask].astype(np.float64), 0.0))
-    edges = np.linspace(0.0, max(float(rising[-1]), 1e-9), bins + 1)
-    at_least = rising.size - np.searchsorted(rising, edges, side="left")
-    return Dvh(name, edges, 100.0 * at_least / rising.size, rising.size * dose.grid.voxel_ml)
+def _dvh(name: str, dose: DoseMap, share: npt.NDArray[np.float32], bins: int) -> Dvh:
+    """A voxel counts by the share of it that the region fills."""
+    inside = share > 0
+    gy, part = np.maximum(dose.gy[inside].astype(np.float64), 0.0), share[inside].astype(np.float64)
+    order = np.argsort(gy, kind="stable")
+    below = np.concatenate([[0.0], np.cumsum(part[order])])
+    edges = np.linspace(0.0, max(float(gy[order[-1]]), 1e-9), bins + 1)
+    at_least = below[-1] - below[np.searchsorted(gy[order], edges, side="left")]
+    return Dvh(name, edges, 100.0 * at_least / below[-1], float(below[-1]) * dose.grid.voxel_ml)

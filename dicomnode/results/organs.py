@@ -11,10 +11,28 @@ import numpy.typing as npt
 
 from dicomnode.errors import Inconsistent
 from dicomnode.model import DensityMap, DoseMap, LabelMap, OrganDose, RegionTia, TiaFit
+from dicomnode.model.volumes import HALF, ROUNDING
 from dicomnode.results.radiobiology import region_bed
 from dicomnode.results.settings import ResultsSettings
 
-Mask = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """The voxels that a region touches: which (z, y, x), and what part (voxels,) of each it fills."""
+
+    where: npt.NDArray[np.bool_]
+    share: Float
+
+    @classmethod
+    def of(cls, share: npt.NDArray[np.float32]) -> Filled:
+        where = share > 0
+        return cls(where, share[where].astype(np.float64))
+
+    def total(self, values: npt.NDArray[np.float32]) -> float:
+        """Sum of a map's values over the region, in voxels."""
+        return float(values[self.where].astype(np.float64) @ self.share)
 
 
 @dataclass(frozen=True)
@@ -52,33 +70,34 @@ def organ_doses(
             raise Inconsistent(f"the grid of {name} is not that of the dose map")
     curves = {curve.region: curve for curve in fit.regions}
     return tuple(
-        _organ_dose(name, mask, dose, density, fit, curves, settings) for name, mask in regions.masks.items()
+        _organ_dose(name, Filled.of(share), dose, density, fit, curves, settings)
+        for name, share in regions.shares.items()
     )
 
 
 def _organ_dose(
     name: str,
-    mask: Mask,
+    filled: Filled,
     dose: DoseMap,
     density: DensityMap,
     fit: TiaFit,
     curves: dict[str, RegionTia],
     settings: ResultsSettings,
 ) -> OrganDose:
-    if not mask.any():
+    if not filled.share.size:
         raise Inconsistent(
             f"region {name!r} has no voxel on the dose grid",
-            remedy="It is smaller than a voxel or outside the image: correct or leave out its contour",
+            remedy="It lies outside the image: correct or leave out its contour",
         )
-    gy = dose.gy[mask].astype(np.float64)
-    mass_g = density.g_per_cm3[mask].astype(np.float64) * dose.grid.voxel_ml
-    weights = mass_g if settings.mean == "mass" else None
+    gy, voxel_ml = dose.gy[filled.where].astype(np.float64), dose.grid.voxel_ml
+    mass_g = density.g_per_cm3[filled.where].astype(np.float64) * voxel_ml * filled.share
+    weights = mass_g if settings.mean == "mass" else filled.share
     mean = float(np.average(gy, weights=weights))
-    alpha = None if dose.alpha_gy is None else float(np.average(dose.alpha_gy[mask], weights=weights))
-    sigma = mean * uncertainty(name, mask, dose, fit, curves, settings).combined
+    alpha = None if dose.alpha_gy is None else float(np.average(dose.alpha_gy[filled.where], weights=weights))
+    sigma = mean * uncertainty(name, filled, dose, fit, curves, settings).combined
     biology = settings.radiobiology.get(name)
     bed, eqd2 = region_bed(name, mean, curves.get(name), biology) if biology else (None, None)
-    d2, d50, d98 = dose_at_volume(gy, (2.0, 50.0, 98.0))
+    d2, d50, d98 = dose_at_volume(gy, filled.share, (2.0, 50.0, 98.0))
     return OrganDose(
         region=name,
         mean_gy=mean,
@@ -86,10 +105,10 @@ def _organ_dose(
         d2_gy=d2,
         d50_gy=d50,
         d98_gy=d98,
-        max_gy=float(gy.max()),
-        volume_ml=gy.size * dose.grid.voxel_ml,
+        max_gy=_maximum(gy, filled.share),
+        volume_ml=float(filled.share.sum()) * voxel_ml,
         mass_g=float(mass_g.sum()),
-        tia_mbq_s=_total(fit.tia.mbq_s_per_ml, mask) * dose.grid.voxel_ml,
+        tia_mbq_s=filled.total(fit.tia.mbq_s_per_ml) * voxel_ml,
         bed_gy=bed,
         eqd2_gy=eqd2,
         alpha_gy=alpha,
@@ -109,20 +128,31 @@ def alpha_record(organs: Iterable[OrganDose], settings: ResultsSettings) -> dict
     return {"alpha": {"rbe": settings.alpha_rbe, **by_region}}
 
 
-def dose_at_volume(gy: npt.NDArray[np.float64], percents: tuple[float, ...]) -> tuple[float, ...]:
+def _maximum(gy: Float, share: Float) -> float:
+    """Greatest dose of a voxel that the region fills at least half, where there is one, else of any it
+    touches: a voxel of which the region holds a corner has its neighbour's dose."""
+    mostly = gy[share >= HALF - ROUNDING]
+    return float((mostly if mostly.size else gy).max())
+
+
+def dose_at_volume(gy: Float, share: Float, percents: tuple[float, ...]) -> tuple[float, ...]:
     """D_x: the greatest dose that at least x % of the volume receives (ICRU 83, section 3.6).
 
-    D2% is the near-maximum, D50% the median and D98% the near-minimum dose. Voxels are of equal volume
-    and not interpolated: D_x is the dose of a voxel, and zero where noise left it below.
+    D2% is the near-maximum, D50% the median and D98% the near-minimum dose. A voxel counts by
+    the ``share`` of it that the region fills and is not interpolated: D_x is the dose of a voxel, and zero
+    where noise left it below.
     """
-    falling = np.sort(np.maximum(gy, 0.0))[::-1]
-    ranks = [max(int(np.ceil(x / 100.0 * falling.size)), 1) - 1 for x in percents]
-    return tuple(float(falling[r]) for r in ranks)
+    gy = np.maximum(gy, 0.0)
+    falling = np.argsort(-gy, kind="stable")
+    receives = np.cumsum(share[falling])
+    wanted = [x / 100.0 * float(receives[-1]) * (1.0 - ROUNDING) for x in percents]
+    ranks = np.minimum(np.searchsorted(receives, wanted), gy.size - 1)
+    return tuple(float(gy[falling[r]]) for r in ranks)
 
 
 def uncertainty(
     name: str,
-    mask: Mask,
+    filled: Filled,
     dose: DoseMap,
     fit: TiaFit,
     curves: dict[str, RegionTia],
@@ -135,18 +165,17 @@ def uncertainty(
     of its voxels. The engine's sigma is averaged linearly, as one error common to all voxels; for a
     Monte Carlo engine, whose noise is not common, that is an upper bound.
     """
-    mean_gy = float(dose.gy[mask].mean(dtype=np.float64))
-    engine = float(dose.sigma_gy[mask].mean(dtype=np.float64)) / mean_gy if mean_gy > 0 else 0.0
+    total_gy = filled.total(dose.gy)
+    engine = filled.total(dose.sigma_gy) / total_gy if total_gy > 0 else 0.0
     own = curves.get(name)
     curve = own or curves.get("field-of-view")
     if curve is None:  # nothing is known but the map: every voxel errs the same way
-        return DoseUncertainty(_ratio(_total(fit.sigma.mbq_s_per_ml, mask), fit, mask), engine, 0.0)
-    tia = curve.sigma_tia_mbq_s / curve.tia_mbq_s if curve.tia_mbq_s > 0 else 0.0
-    noise = 0.0 if own else _noise(mask, fit, settings)
-    return DoseUncertainty(tia, engine, noise)
+        return DoseUncertainty(_ratio(filled.total(fit.sigma.mbq_s_per_ml), fit, filled), engine, 0.0)
+    noise = 0.0 if own else _noise(filled, fit, settings)
+    return DoseUncertainty(curve.relative_of_dose, engine, noise)
 
 
-def _noise(mask: Mask, fit: TiaFit, settings: ResultsSettings) -> float:
+def _noise(filled: Filled, fit: TiaFit, settings: ResultsSettings) -> float:
     """Relative uncertainty of a region's TIA from voxel noise, correlated within the resolution.
 
     White noise blurred by a Gaussian of FWHM w has the autocorrelation exp(-r^2 / 4 s^2), s = w / 2.355,
@@ -154,15 +183,11 @@ def _noise(mask: Mask, fit: TiaFit, settings: ResultsSettings) -> float:
     """
     width = settings.resolution_fwhm_mm * sqrt(pi / (2.0 * log(2.0)))
     alike = max(width**3 / 1000.0 / fit.tia.grid.voxel_ml, 1.0)
-    alike = min(alike, float(np.count_nonzero(mask)))
-    squares = float(np.square(fit.sigma.mbq_s_per_ml[mask], dtype=np.float64).sum())
-    return _ratio(sqrt(alike * squares), fit, mask)
+    own = fit.sigma.mbq_s_per_ml[filled.where].astype(np.float64) * filled.share
+    alike = min(alike, float(filled.share.sum()))
+    return _ratio(sqrt(max(alike, 1.0) * float(own @ own)), fit, filled)
 
 
-def _ratio(sigma: float, fit: TiaFit, mask: Mask) -> float:
-    total = _total(fit.tia.mbq_s_per_ml, mask)
+def _ratio(sigma: float, fit: TiaFit, filled: Filled) -> float:
+    total = filled.total(fit.tia.mbq_s_per_ml)
     return sigma / total if total > 0 else 0.0
-
-
-def _total(values: npt.NDArray[np.float32], mask: Mask) -> float:
-    return float(values[mask].sum(dtype=np.float64))

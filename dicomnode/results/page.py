@@ -11,6 +11,8 @@ from functools import cache
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.model import text as model_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -107,8 +109,9 @@ def _cut(text: str, widest: int) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with a hollow square for each character that the font has no picture of."""
-    return "".join(c if c == "\n" or ord(c) in _characters() else "□" for c in text)
+    """One line of ``text``: what cannot be printed as its code point, what the font has no picture of as a
+    hollow square."""
+    return "".join(c if ord(c) in _characters() else "□" for c in model_text.printable(text))
 
 
 @cache

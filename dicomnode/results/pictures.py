@@ -72,11 +72,12 @@ def region_colours(names: Sequence[str]) -> dict[str, str]:
 
 def focus_mm(dose: DoseMap, regions: LabelMap | None, region: str = "") -> tuple[float, float, float]:
     """Where to look: the centre of ``region``, or the highest dose within any organ or lesion."""
-    masks = [m for n, m in regions.masks.items() if n not in WHOLE] if regions else []
+    shares = [s for n, s in regions.shares.items() if n not in WHOLE] if regions else []
     if regions is not None and region:
-        index = np.argwhere(regions.masks[region]).mean(axis=0)[::-1]
+        share = regions.shares[region]
+        index = np.average(np.argwhere(share), axis=0, weights=share[share > 0])[::-1]
     else:
-        within = np.where(np.logical_or.reduce(masks), dose.gy, -1.0) if masks else dose.gy
+        within = np.maximum.reduce(shares) * dose.gy if shares else dose.gy
         index = np.array(np.unravel_index(int(np.argmax(within)), dose.gy.shape), dtype=float)[::-1]
     x, y, z = dose.grid.to_patient_mm(index)
     return float(x), float(y), float(z)
@@ -104,9 +105,9 @@ def _plane(name: str, axes: tuple[Array, Array, Array], letters: tuple[str, ...]
 def _patient_box(scene: Scene, margin_mm: float = 12.0) -> tuple[Array, Array]:
     """Corners (lowest, highest x, y, z) of what to show: the body where it is known, else the dose grid."""
     grid = scene.dose.grid
-    body = scene.regions.masks.get("body") if scene.regions else None
+    body = scene.regions.shares.get("body") if scene.regions else None
     if body is None or not body.any():
-        body = np.ones(grid.shape_zyx, dtype=bool)
+        body = np.ones(grid.shape_zyx, dtype=np.float32)
     index = np.argwhere(body)[:, ::-1]
     corners = np.array(np.meshgrid(*zip(index.min(axis=0), index.max(axis=0), strict=True)))
     points = grid.to_patient_mm(corners.reshape(3, -1).T)
@@ -147,10 +148,10 @@ def draw_ct(axes: Axes, scene: Scene, plane: Plane, *, outlines: bool = True, le
 
 def _outline(axes: Axes, regions: LabelMap, plane: Plane, colours: Mapping[str, str]) -> None:
     width, height = plane.extent_mm
-    for name, mask in regions.masks.items():
+    for name, share in regions.shares.items():
         if name in WHOLE:
             continue
-        inside = np.nan_to_num(sampled(regions.grid, mask, plane))
+        inside = np.nan_to_num(sampled(regions.grid, share, plane))
         if inside.max() <= 0.5:
             continue
         rows, columns = inside.shape

@@ -82,7 +82,8 @@ def bed_map(dose: DoseMap, regions: LabelMap, fit: TiaFit, settings: ResultsSett
     """BED of each voxel of the regions that have parameters, zero elsewhere, for an EFFECTIVE RT Dose.
 
     The time course is the region's, the dose the voxel's own, so the mean of this map is not the BED of
-    the mean dose. Where regions overlap, the later one in ``settings.radiobiology`` counts. Raises as
+    the mean dose. A voxel is of a region that fills at least half of
+    it; where regions overlap, the later one in ``settings.radiobiology`` counts. Raises as
     ``region_bed`` does.
     """
     curves = {curve.region: curve for curve in fit.regions}

@@ -171,14 +171,14 @@ def _draw(canvas: Canvas, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
 
 def _regions(grid: Grid, tissue: npt.NDArray[np.uint8]) -> LabelMap:
     left = (grid.origin_mm[0] + grid.spacing_mm[0] * np.arange(grid.shape_zyx[2])) > 0
-    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    shares: dict[str, npt.NDArray[np.float32]] = {}
     for name, uptake in SOURCES.items():
         mask = np.isin(tissue, [TISSUE_INDEX[part] for part in uptake.parts])
         if uptake.side:
             mask &= left if uptake.side > 0 else ~left
-        masks[name] = mask
-    volumes = {name: float(mask.sum()) * grid.voxel_ml for name, mask in masks.items()}
-    return LabelMap(grid, masks, volumes)
+        shares[name] = mask.astype(np.float32)
+    volumes = {name: float(share.sum()) * grid.voxel_ml for name, share in shares.items()}
+    return LabelMap(grid, shares, volumes)
 
 
 def _kinetics(

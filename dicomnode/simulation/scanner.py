@@ -124,12 +124,12 @@ def ct_grid(size: Size) -> Grid:
 
 
 def regions_on(patient: SimulatedPatient, grid: Grid) -> LabelMap:
-    """The true regions on another grid of the patient's own frame: voxels at least half inside."""
-    masks = {
-        name: resample(mask.astype(np.float32), patient.grid, grid, Pose(), 0.0) >= 0.5
-        for name, mask in patient.regions.masks.items()
+    """The true regions on another grid of the patient's own frame."""
+    shares = {
+        name: np.clip(averaged_on(share, patient.grid, grid, outside=0.0), 0.0, 1.0)
+        for name, share in patient.regions.shares.items()
     }
-    return LabelMap(grid, masks, dict(patient.regions.volume_ml))
+    return LabelMap(grid, shares, dict(patient.regions.volume_ml))
 
 
 def averaged_on(

@@ -80,4 +80,5 @@ def region_tia(curve: Measured, estimate: Estimate) -> RegionTia:
         effective_half_life_h=estimate.effective_half_life_h,
         extrapolated_fraction=estimate.extrapolated_fraction,
         model_weights=estimate.model_weights,
+        dose_contour=curve.dose_contour,
     )

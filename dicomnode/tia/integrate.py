@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import exp, log
 
 import numpy as np
 
-from dicomnode.errors import Inconsistent, NotConverged
+from dicomnode.errors import Inconsistent
 from dicomnode.model import (
     Finding,
     LabelMap,
     Nuclide,
+    RegionRecovery,
     RegisteredCycle,
     RegisteredTimePoint,
     Severity,
@@ -23,13 +25,13 @@ from dicomnode.model import (
 from dicomnode.tia.curves import fastest_per_h
 from dicomnode.tia.estimate import Estimate, budget, region_tia
 from dicomnode.tia.measure import FIELD_OF_VIEW, REMAINDER, Measured, Partition, counted, measured, partition
+from dicomnode.tia.methods import Method, method
 from dicomnode.tia.select import Rising, fitted, rise
 from dicomnode.tia.settings import TiaSettings
-from dicomnode.tia.single_time_point import single_time_point
 from dicomnode.tia.trapezoid import start_ratio, trapezoid
 from dicomnode.tia.uncertainty import combined
 from dicomnode.tia.voxels import PartWeights, Progress, linear_maps, mono_maps, without_negatives
-from dicomnode.tia.wording import no_activity, no_start, one_scan, recovered, still_rising
+from dicomnode.tia.wording import no_start, one_scan, still_rising
 
 
 def no_progress(_fraction: float, _what: str) -> None:
@@ -52,7 +54,7 @@ def integrate(
     ------
     Inconsistent : nuclides, grids or times contradict each other
     NotConverged : a curve cannot be described by the method (and ``when_rising`` refuses), or too few points
-    ConfigError, OutOfDomain : a population half-life or a recovery coefficient is missing or out of range
+    ConfigError : a population half-life is missing
     """
     if nuclide.name != cycle.administration.nuclide:
         raise Inconsistent(
@@ -68,11 +70,16 @@ def integrate_points(
     nuclide: Nuclide,
     settings: TiaSettings,
     *,
+    recovered: Mapping[str, RegionRecovery] | None = None,
     progress: Progress = no_progress,
 ) -> TiaFit:
-    """As ``integrate``, for time points and regions alone; raises the same."""
+    """As ``integrate``, for time points and regions alone; raises the same.
+
+    ``recovered``: region -> its activities corrected for partial volume, which are integrated in place of
+    what the images (then corrected maps) show within its contour.
+    """
     _check(points, regions)
-    job = _Job(points, regions, nuclide.decay_per_s * 3600.0, settings)
+    job = Integration(points, regions, nuclide.decay_per_s * 3600.0, settings, recovered or {})
     parts = partition(points[0].activity.grid, regions)
     whole = job.estimate(measured(FIELD_OF_VIEW, points, None, None, settings))
     by_region = {name: job.region(name) for name in parts.names[1:]}
@@ -118,14 +125,25 @@ Curve = tuple[Measured, Estimate]
 
 
 @dataclass
-class _Job:
+class Integration:
     """One calculation: what it works on, and what it has to say so far."""
 
     points: Sequence[RegisteredTimePoint]
     regions: LabelMap | None
     physical_per_h: float
     settings: TiaSettings
+    recovered: Mapping[str, RegionRecovery] = field(default_factory=dict)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+    @cached_property
+    def method(self) -> Method:
+        """Of the settings."""
+        return method(self.settings.method)
+
+    def time_point(self) -> str:
+        """The chosen time point, as the note names it."""
+        p = self.points[self.index]
+        return f", time point {p.label} at {p.hours:.2f} h"
 
     @property
     def index(self) -> int:
@@ -142,45 +160,35 @@ class _Job:
         return self.regions.volume_ml.get(name) or self.regions.voxel_volume_ml(name)
 
     def region(self, name: str) -> Curve:
-        """The curve of a region's whole mask."""
+        """The curve of a whole region, what smaller ones own of it included."""
         assert self.regions is not None
-        curve = measured(name, self.points, self.regions.masks[name], self.volume_ml(name), self.settings)
-        if curve.recovery != 1.0:
-            self.say(recovered(curve, self.settings))
-        return self.estimate(curve)
+        share, recovered = self.regions.shares[name], self.recovered.get(name)
+        return self.estimate(
+            measured(name, self.points, share, self.volume_ml(name), self.settings, recovered)
+        )
 
     def part(self, parts: Partition, index: int, by_region: dict[str, Curve]) -> Curve:
         """The curve that a part's voxels follow: the region's own, or, where a smaller region took some of
-        its voxels, that of the voxels left to it."""
+        it, that of what is left to it."""
         assert self.regions is not None
-        name, mask = parts.names[index], parts.mask(index)
-        if np.count_nonzero(mask) in (0, np.count_nonzero(self.regions.masks[name])):
+        name, share = parts.names[index], parts.shares[index]
+        if not share.any() or np.array_equal(share, self.regions.shares[name]):
             return by_region[name]
-        return self.estimate(measured(name, self.points, mask, self.volume_ml(name), self.settings))
+        return self.estimate(measured(name, self.points, share, self.volume_ml(name), self.settings))
 
     def outside(self, parts: Partition, whole: Curve) -> Curve:
         """The curve of voxels outside every region."""
-        mask = parts.mask(0)
-        if mask.all() or not mask.any() or self.settings.outside == "field-of-view":
+        share = parts.shares[0]
+        if (share == 1).all() or not share.any() or self.settings.outside == "field-of-view":
             return whole
-        curve = measured(REMAINDER, self.points, mask, None, self.settings)
-        by_region = self.settings.method not in ("trapezoid", "voxel-mono-exponential")
-        if self.settings.outside == "trapezoid" and by_region:
+        curve = measured(REMAINDER, self.points, share, None, self.settings)
+        if self.settings.outside == "trapezoid" and not self.method.by_voxel:
             return curve, self.trapezoid(curve)
         return self.estimate(curve)
 
     def estimate(self, curve: Measured) -> Curve:
         """Integrate one curve by the settings' method."""
-        method = self.settings.method
-        if method.startswith("stp-"):
-            estimate = single_time_point(curve, self.index, self.physical_per_h, self.settings)
-        elif method == "trapezoid":
-            estimate = self.trapezoid(curve)
-        elif not curve.activity_mbq.max() > 0:
-            self.say(no_activity(curve))
-            estimate = self.trapezoid(curve)
-        else:
-            estimate = self.fit(curve)
+        estimate = self.method.estimate(curve, self)
         self.say(*estimate.findings)
         return curve, estimate
 
@@ -202,7 +210,7 @@ class _Job:
         try:
             fit = fitted(curve, self.physical_per_h, self.settings.shape, self.settings)
         except Rising as rising:
-            self._refused(rising)
+            self.refused(rising)
             return trapezoid(curve, self.physical_per_h, 0.0, unknown)
         names = sorted(n for n in fit.parameters if n.startswith("a"))
         ratio = sum(fit.parameters[n] for n in names) / float(curve.activity_mbq[0])
@@ -211,47 +219,21 @@ class _Job:
             ratio = 0.0
         return trapezoid(curve, self.physical_per_h, max(ratio, 0.0), unknown)
 
-    def fit(self, curve: Measured) -> Estimate:
-        """A fitted curve, or where activity rises what ``when_rising`` says."""
-        method = self.settings.method
-        shape = {"hybrid": self.settings.shape, "voxel-mono-exponential": "mono-exponential"}.get(
-            method, method
-        )
-        try:
-            estimate = fitted(curve, self.physical_per_h, shape, self.settings)
-        except Rising as rising:
-            self._refused(rising)
-            self.say(still_rising(curve, "it was integrated by the trapezoid with a physical tail instead"))
-            return self.trapezoid(curve)
-        return self._amount_from_one(curve, estimate) if method == "hybrid" else estimate
-
-    def _refused(self, rising: Rising) -> None:
+    def refused(self, rising: Rising) -> None:
+        """Raise where the settings say that rising activity is no matter for a trapezoid."""
         if self.settings.when_rising == "refuse":
             raise rising
-
-    def _amount_from_one(self, curve: Measured, estimate: Estimate) -> Estimate:
-        """Hybrid: voxels share the region's integral as they share its activity at one time point."""
-        amount = float(curve.activity_mbq[self.index])
-        if not amount > float(curve.counts_mbq[self.index]):
-            raise NotConverged(
-                f"{curve.name} holds no activity at {curve.hours[self.index]:g} h beyond its counting noise, "
-                "so the hybrid method cannot scale its voxels; choose another time_point_hours"
-            )
-        weight = np.zeros(len(curve.hours))
-        weight[self.index] = estimate.tia_mbq_h / amount
-        return replace(estimate, voxel_weight_h=weight)
 
     def maps(
         self, parts: Partition, by_part: list[Curve], progress: Progress
     ) -> tuple[tuple[TiaMap, tuple[Finding, ...]], TiaMap]:
         """TIA map with its findings, and sigma map."""
         grid, u = self.points[0].activity.grid, self.settings.uncertainty
-        if self.settings.method == "voxel-mono-exponential":
-            recovery = np.array([curve.recovery for curve, _ in by_part])
+        if self.method.by_voxel:
             common = np.array([combined(_without(curve.common, "contour")) for curve, _ in by_part])
             fallback = self._weights([(c, self.trapezoid(c)) for c, _ in by_part])
             tia, sigma, unfitted, bounded = mono_maps(
-                self.points, parts, fallback, recovery, common, self.physical_per_h, u, progress
+                self.points, parts, fallback, common, self.physical_per_h, u, progress
             )
             self._voxels_said(unfitted, bounded)
         else:
@@ -259,7 +241,7 @@ class _Job:
         return without_negatives(tia, grid, self.settings.negative_voxels), TiaMap(grid, sigma)
 
     def _weights(self, by_part: list[Curve]) -> PartWeights:
-        k = np.array([e.voxel_weight_h / c.recovery for c, e in by_part])
+        k = np.array([e.voxel_weight_h for _, e in by_part])
         shared = [combined(_without(budget(c, e), "counts", "contour")) for c, e in by_part]
         return PartWeights(k, np.array(shared))
 
@@ -300,21 +282,14 @@ class _Job:
 
     def said(self) -> tuple[Finding, ...]:
         """What was chosen, and what was found."""
-        chosen = f"method {self.settings.method}"
-        if self.settings.method in ("trapezoid", "voxel-mono-exponential"):
-            chosen += f", activity at administration: {self.settings.start}"
-        elif self.settings.method == "hybrid" or self.settings.method.startswith("stp-"):
-            p = self.points[self.index]
-            chosen += f", time point {p.label} at {p.hours:.2f} h"
-        if self.settings.method == "hybrid":
-            chosen += f", shape {self.settings.shape}"
+        chosen = f"method {self.settings.method}{self.method.chosen(self)}"
         half_life = log(2.0) / self.physical_per_h
         note = Finding("tia-method", Severity.NOTE, f"{chosen}; physical half-life {half_life:.3f} h")
         missing = [n for n in (self.regions.names if self.regions else ()) if not self.regions_has(n)]
         return (note, *counted(self.points), *(_empty(n) for n in missing), *self.findings.values())
 
     def regions_has(self, name: str) -> bool:
-        return self.regions is not None and bool(self.regions.masks[name].any())
+        return self.regions is not None and bool(self.regions.shares[name].any())
 
 
 def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
@@ -322,5 +297,5 @@ def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
 
 
 def _empty(name: str) -> Finding:
-    sentence = f"region {name!r} covers no voxel of the grid and has no result; check its contours"
+    sentence = f"region {name!r} covers nothing of the grid and has no result; check its contours"
     return Finding("tia-empty-region", Severity.WARNING, sentence, subject=name)

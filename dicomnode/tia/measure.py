@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
-import numpy.typing as npt
 
 from dicomnode.errors import Inconsistent
-from dicomnode.model import Finding, Grid, LabelMap, RegisteredTimePoint, Severity
+from dicomnode.model import Finding, Grid, LabelMap, RegionRecovery, RegisteredTimePoint, Severity
+from dicomnode.model.volumes import Float32
 from dicomnode.tia.curves import Array
 from dicomnode.tia.settings import TiaSettings, UncertaintySettings
-from dicomnode.tia.uncertainty import contour_relative, recovery_at
+from dicomnode.tia.uncertainty import contour_of_dose, contour_relative
 
 FIELD_OF_VIEW = "field-of-view"
 REMAINDER = "remainder-of-body"
@@ -24,11 +25,12 @@ class Measured:
 
     Attributes
     ----------
-    hours, activity_mbq : (n,) activity after recovery correction
+    hours, activity_mbq : (n,) activity, corrected for partial volume where it was recovered
     counts_mbq : (n,) standard uncertainty from counting alone, independent between time points
     time_point_relative : what one time point does not share with the others
     common : contributions that all time points share: calibration, recovery, contour (relative)
-    recovery : coefficient by which activity was divided; 1 without correction
+    dose_contour : what the contour contributes to a mean dose, the mass in it; None without a contour
+    recovered : whether partial volume was corrected
     """
 
     name: str
@@ -37,7 +39,8 @@ class Measured:
     counts_mbq: Array
     time_point_relative: float
     common: Mapping[str, float]
-    recovery: float = 1.0
+    dose_contour: float | None = None
+    recovered: bool = False
 
     @property
     def fit_sigma_mbq(self) -> Array:
@@ -53,16 +56,23 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Each voxel belongs to one part: index into ``names``; 0 is outside every region.
+    """Every voxel shared out among parts, whose ``shares`` (z, y, x) add up to 1; part 0 is outside every
+    region.
 
-    Where regions overlap the smaller one owns the voxel (a lesion in the liver follows its own curve).
+    Where regions overlap the smaller one owns the place (a lesion in the liver follows its own curve).
     """
 
-    owner: npt.NDArray[np.int16]
     names: tuple[str, ...]
+    shares: tuple[Float32, ...]
 
-    def mask(self, index: int) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.owner == index)
+    def mixed(self, by_part: Array, z: slice) -> Array:
+        """Values (parts, ...) of the parts as a slab's voxels (..., voxels) share them."""
+        out = np.zeros((*by_part.shape[1:], self.shares[0][z].size))
+        for value, share in zip(by_part, self.shares, strict=True):
+            here = share[z].ravel()
+            if here.any():
+                out += np.multiply.outer(value, here)
+        return out
 
 
 def counts_per_mbq(u: UncertaintySettings) -> float:
@@ -72,30 +82,30 @@ def counts_per_mbq(u: UncertaintySettings) -> float:
 
 def partition(grid: Grid, regions: LabelMap | None) -> Partition:
     """Every voxel's part. Raises Inconsistent where a region bears a reserved name."""
-    owner = np.zeros(grid.shape_zyx, dtype=np.int16)
+    outside = np.ones(grid.shape_zyx, dtype=np.float32)
     if regions is None:
-        return Partition(owner, (REMAINDER,))
+        return Partition((REMAINDER,), (outside,))
     reserved = {FIELD_OF_VIEW, REMAINDER} & set(regions.names)
     if reserved:
         raise Inconsistent(f"a region is named {reserved.pop()!r}, which is reserved; rename it")
-    size = {name: int(np.count_nonzero(regions.masks[name])) for name in regions.names}
-    names = (REMAINDER, *(n for n in sorted(size, key=lambda n: -size[n]) if size[n]))
-    for index, name in enumerate(names[1:], start=1):
-        owner[regions.masks[name]] = index
-    return Partition(owner, names)
+    owned = {name: s for name, s in regions.disjoint().items() if regions.shares[name].any()}
+    for share in owned.values():
+        outside -= share
+    return Partition((REMAINDER, *owned), (np.maximum(outside, 0.0), *owned.values()))
 
 
-def region_mbq(points: Sequence[RegisteredTimePoint], mask: npt.NDArray[np.bool_] | None) -> Array:
-    """Activity (n,) within a mask (None: everywhere), MBq, without recovery."""
-    if mask is None:
+def region_mbq(points: Sequence[RegisteredTimePoint], share: Float32 | None) -> Array:
+    """Activity (n,) of a region by its share of each voxel (None: everywhere), MBq, without recovery."""
+    if share is None:
         return np.array([p.activity.total_mbq for p in points])
-    ml = points[0].activity.grid.voxel_ml
-    return np.array([p.activity.bq_per_ml[mask].sum(dtype=np.float64) * ml / 1e6 for p in points])
+    inside, ml = share > 0, points[0].activity.grid.voxel_ml
+    part = share[inside]
+    return np.array([(p.activity.bq_per_ml[inside] * part).sum(dtype=np.float64) * ml / 1e6 for p in points])
 
 
 def counts_mbq(
     points: Sequence[RegisteredTimePoint],
-    mask: npt.NDArray[np.bool_] | None,
+    share: Float32 | None,
     activity_mbq: Array,
     u: UncertaintySettings,
 ) -> Array:
@@ -110,7 +120,7 @@ def counts_mbq(
     known = [p.activity.counting for p in points]
     return np.array(
         [
-            one if noise is None else max(noise.region_mbq(mask), 1.0 / per_mbq)
+            one if noise is None else max(noise.region_mbq(share), 1.0 / per_mbq)
             for one, noise in zip(estimated, known, strict=True)
         ]
     )
@@ -119,23 +129,33 @@ def counts_mbq(
 def measured(
     name: str,
     points: Sequence[RegisteredTimePoint],
-    mask: npt.NDArray[np.bool_] | None,
+    share: Float32 | None,
     volume_ml: float | None,
     settings: TiaSettings,
+    recovered: RegionRecovery | None = None,
 ) -> Measured:
-    """A region's curve. ``volume_ml`` None (field of view, remainder): neither contour nor recovery."""
+    """A region's curve, by its share of each voxel (None: all). ``volume_ml`` None (field of view,
+    remainder): no contour. ``recovered``: its
+    activities and what they are uncertain by stand in place of the image's."""
     u = settings.uncertainty
-    raw = region_mbq(points, mask)
-    noise = counts_mbq(points, mask, raw, settings.uncertainty)
-    common, recovery, slope = {"calibration": u.calibration_relative}, 1.0, 0.0
-    if volume_ml is not None:
-        if settings.recovery and (not settings.recovery_regions or name in settings.recovery_regions):
-            recovery, slope = recovery_at(settings.recovery, volume_ml, name)
-            common["recovery"] = settings.recovery.relative_uncertainty
+    raw = region_mbq(points, share)
+    noise = counts_mbq(points, share, raw, settings.uncertainty)
+    common, dose_contour = {"calibration": u.calibration_relative}, None
+    if recovered is not None:
+        corrected = np.array(recovered.corrected_mbq)
+        # G^-1 acts on noise as on the signal: it grows by what the correction lifts.
+        noise, raw = noise * np.abs(corrected) / np.maximum(recovered.measured_mbq, 1e-12), corrected
+        parts = {part: value for part, value in recovered.parts.items() if part != "contour"}
+        common["recovery"] = float(hypot(*parts.values(), recovered.loss))
+        common["contour"] = dose_contour = recovered.parts["contour"]
+    elif volume_ml is not None:
         voxel_mm = (points[0].activity.grid.voxel_ml * 1000.0) ** (1 / 3)
-        common["contour"] = contour_relative(volume_ml, voxel_mm, recovery, slope, u)
+        common["contour"] = contour_relative(volume_ml, voxel_mm, u)
+        dose_contour = contour_of_dose(volume_ml, voxel_mm, u)
     hours = np.array([p.hours for p in points])
-    return Measured(name, hours, raw / recovery, noise / recovery, u.time_point_relative, common, recovery)
+    return Measured(
+        name, hours, raw, noise, u.time_point_relative, common, dose_contour, recovered is not None
+    )
 
 
 def counted(points: Sequence[RegisteredTimePoint]) -> tuple[Finding, ...]:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
+from dicomnode.tia.methods import checked_name
 
-Method = Literal[
-    "trapezoid",
-    "voxel-mono-exponential",
-    "mono-exponential",
-    "bi-exponential",
-    "tri-exponential",
-    "model-average",
-    "hybrid",
-    "stp-physical",
-    "stp-population",
-    "stp-haenscheid",
-    "stp-madsen",
-]
 Shape = Literal["mono-exponential", "bi-exponential", "tri-exponential", "model-average"]
 
 
@@ -32,31 +21,6 @@ class PopulationHalfLife(Settings):
         0.25, description="spread of the half-life between patients, relative standard deviation", ge=0, lt=1
     )
     source: str = Field(description="publication or the site's own patients", min_length=1)
-
-
-class RecoveryCurve(Settings):
-    """Recovery coefficient by volume, from the camera's own sphere phantom and reconstruction.
-
-    Between the points the coefficient is linear in the logarithm of the volume; above the largest
-    volume it keeps its last value; below the smallest it is not extrapolated (OutOfDomain).
-    """
-
-    volume_ml: tuple[float, ...] = Field(description="sphere volumes, mL, increasing", min_length=2)
-    coefficient: tuple[float, ...] = Field(description="recovered / true activity", min_length=2)
-    relative_uncertainty: float = Field(
-        0.05, description="standard uncertainty of a coefficient, relative", ge=0, lt=1
-    )
-    source: str = Field(description="camera, collimator, reconstruction and date", min_length=1)
-
-    @model_validator(mode="after")
-    def _is_a_curve(self) -> Self:
-        if len(self.volume_ml) != len(self.coefficient):
-            raise ValueError("volume_ml and coefficient need the same number of entries")
-        if any(b <= a for a, b in zip((0.0, *self.volume_ml), self.volume_ml, strict=False)):
-            raise ValueError("volume_ml must be positive and increasing")
-        if not all(0 < c <= 1.5 for c in self.coefficient):
-            raise ValueError("coefficient must lie in (0, 1.5]")
-        return self
 
 
 class UncertaintySettings(Settings):
@@ -113,7 +77,10 @@ class UncertaintySettings(Settings):
 class TiaSettings(Settings):
     """The settings of this room."""
 
-    method: Method = Field("trapezoid", description="how activity is integrated over time; see docs/tia.md")
+    method: str = Field(
+        "trapezoid",
+        description="how activity is integrated over time (`dicomnode methods` lists them); see docs/tia.md",
+    )
     start: Literal["zero", "physical-back-decay", "fit"] = Field(
         "zero",
         description="activity at administration for the trapezoid: zero (the published convention), "
@@ -151,14 +118,25 @@ class TiaSettings(Settings):
         default_factory=dict,
         description="effective half-life by region (stp-population, stp-madsen); 'default': the rest",
     )
-    recovery: RecoveryCurve | None = Field(
-        None,
-        description="recovery coefficient by volume, applied to regions; none: no partial-volume correction",
-    )
-    recovery_regions: tuple[str, ...] = Field(
-        (), description="regions that recovery is applied to; empty: every region"
-    )
     uncertainty: UncertaintySettings = Field(
         default_factory=lambda: UncertaintySettings.model_validate({}),
         description="inputs to the uncertainty budget",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        try:
+            return checked_name(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recovery_moved(cls, table: object) -> object:
+        if isinstance(table, dict) and table.keys() & {"recovery", "recovery_regions"}:
+            raise ValueError(
+                "a curve of spheres does not fit regions of other shapes, sizes and surroundings: remove it, "
+                "and state the width of the images under [[recovery.widths]] (docs/recovery.md)"
+            )
+        return table

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import exp, hypot, log, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +14,9 @@ from dicomnode.model import Finding, Severity
 from dicomnode.tia.estimate import Estimate
 from dicomnode.tia.measure import Measured
 from dicomnode.tia.settings import PopulationHalfLife, TiaSettings
+
+if TYPE_CHECKING:
+    from dicomnode.tia.integrate import Integration
 
 MADSEN_TOLERANCE = 0.5
 """|lambda T - 1| beyond which an error of the half-life passes by more than half into the integral."""
@@ -53,13 +59,90 @@ def population_for(region: str, settings: TiaSettings) -> PopulationHalfLife:
     return found
 
 
-def rate_for(region: str, physical_per_h: float, settings: TiaSettings) -> tuple[float, float]:
-    """Effective rate (1/h) and relative spread that the method assumes for a region.
+@dataclass(frozen=True)
+class Factor:
+    """Integral / A(T).
 
-    "stp-population" takes ln 2 over the mean half-life. "stp-madsen" takes the population's mean rate, which
-    for log-normal half-lives (PMC8882881) of mean T and relative spread s is ln 2 / T (1 + s^2).
+    Attributes
+    ----------
+    hours : the ratio, h
+    relative : standard uncertainty of the model, relative
+    rate_per_h : effective rate where the method assumes one
     """
+
+    hours: float
+    relative: float
+    rate_per_h: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class SingleTimePoint:
+    """One scan at time T. ``factor`` takes region, T (h), physical decay constant (1/h) and settings.
+
+    ``estimate`` raises ConfigError where a population half-life is missing, OutOfDomain where one is longer
+    than the physical one.
+    """
+
+    line: str
+    factor: Callable[[str, float, float, TiaSettings], Factor]
+    by_voxel: bool = False
+
+    def chosen(self, work: Integration) -> str:
+        return work.time_point()
+
+    def estimate(self, curve: Measured, work: Integration) -> Estimate:
+        at, activity = float(curve.hours[work.index]), float(curve.activity_mbq[work.index])
+        factor = self.factor(curve.name, at, work.physical_per_h, work.settings)
+        weight, rate = np.zeros(len(curve.hours)), factor.rate_per_h
+        weight[work.index] = factor.hours
+        return Estimate(
+            method=work.settings.method,
+            tia_mbq_h=activity * factor.hours,
+            sensitivity_h=weight,
+            voxel_weight_h=weight,
+            model_mbq_h=abs(activity * factor.hours) * factor.relative,
+            parameters={} if rate is None else {"a1_mbq": activity * exp(rate * at), "lambda1_per_h": rate},
+            effective_half_life_h=None if rate is None else log(2.0) / rate,
+            extrapolated_fraction=None if rate is None else exp(-rate * at),
+            findings=factor.findings,
+        )
+
+
+def _haenscheid(region: str, at_hours: float, physical_per_h: float, settings: TiaSettings) -> Factor:
+    findings = _window(region, at_hours, physical_per_h)
+    return Factor(haenscheid_h(at_hours), settings.uncertainty.haenscheid_relative, findings=findings)
+
+
+def _physical(region: str, at_hours: float, physical_per_h: float, settings: TiaSettings) -> Factor:
+    relative = settings.uncertainty.physical_relative
+    return Factor(exponential_h(physical_per_h, at_hours), relative, physical_per_h)
+
+
+def _population(region: str, at_hours: float, physical_per_h: float, settings: TiaSettings) -> Factor:
+    """ln 2 over the population's mean half-life."""
     population = population_for(region, settings)
+    rate = _slower_than_physical(region, population, physical_per_h)
+    return _of_population(region, at_hours, rate, population.relative_sd)
+
+
+def _madsen(region: str, at_hours: float, physical_per_h: float, settings: TiaSettings) -> Factor:
+    """The population's mean rate, which for log-normal half-lives (PMC8882881) of mean T and relative spread
+    s is ln 2 / T (1 + s^2)."""
+    population = population_for(region, settings)
+    rate = _slower_than_physical(region, population, physical_per_h)
+    return _of_population(region, at_hours, rate * (1.0 + population.relative_sd**2), population.relative_sd)
+
+
+def _of_population(region: str, at_hours: float, rate: float, spread: float) -> Factor:
+    relative = population_error(rate, at_hours, spread)
+    return Factor(
+        exponential_h(rate, at_hours), relative, rate, _far_from_minimum(region, at_hours, rate, relative)
+    )
+
+
+def _slower_than_physical(region: str, population: PopulationHalfLife, physical_per_h: float) -> float:
+    """Its effective rate, 1/h. Raises OutOfDomain where activity would live longer than its nuclide."""
     rate = log(2.0) / population.effective_half_life_hours
     if rate < physical_per_h * (1 - 1e-9):
         raise OutOfDomain(
@@ -68,46 +151,7 @@ def rate_for(region: str, physical_per_h: float, settings: TiaSettings) -> tuple
             "h",
             f"at most the physical half-life, {log(2.0) / physical_per_h:.2f} h",
         )
-    if settings.method == "stp-madsen":
-        rate *= 1.0 + population.relative_sd**2
-    return rate, population.relative_sd
-
-
-def single_time_point(curve: Measured, index: int, physical_per_h: float, settings: TiaSettings) -> Estimate:
-    """Integrate one curve from its scan ``index`` by the method of the settings.
-
-    Raises
-    ------
-    ConfigError : no population half-life for the region
-    OutOfDomain : a population half-life longer than the physical one
-    """
-    at = float(curve.hours[index])
-    activity = float(curve.activity_mbq[index])
-    rate: float | None = None
-    findings: tuple[Finding, ...] = ()
-    if settings.method == "stp-haenscheid":
-        factor, relative = haenscheid_h(at), settings.uncertainty.haenscheid_relative
-        findings = _window(curve.name, at, physical_per_h)
-    elif settings.method == "stp-physical":
-        rate, relative = physical_per_h, settings.uncertainty.physical_relative
-        factor = exponential_h(rate, at)
-    else:
-        rate, spread = rate_for(curve.name, physical_per_h, settings)
-        relative, factor = population_error(rate, at, spread), exponential_h(rate, at)
-        findings = _far_from_minimum(curve.name, at, rate, relative)
-    weight = np.zeros(len(curve.hours))
-    weight[index] = factor
-    return Estimate(
-        method=settings.method,
-        tia_mbq_h=activity * factor,
-        sensitivity_h=weight,
-        voxel_weight_h=weight,
-        model_mbq_h=abs(activity * factor) * relative,
-        parameters={} if rate is None else {"a1_mbq": activity * exp(rate * at), "lambda1_per_h": rate},
-        effective_half_life_h=None if rate is None else log(2.0) / rate,
-        extrapolated_fraction=None if rate is None else exp(-rate * at),
-        findings=findings,
-    )
+    return rate
 
 
 def _window(region: str, at_hours: float, physical_per_h: float) -> tuple[Finding, ...]:
@@ -146,3 +190,9 @@ def _far_from_minimum(region: str, at_hours: float, rate: float, relative: float
             source="Madsen et al. 2018, Med Phys 45:2318",
         ),
     )
+
+
+PHYSICAL = SingleTimePoint("one scan, physical decay only: an upper bound", _physical)
+POPULATION = SingleTimePoint("one scan, the population's mean effective half-life", _population)
+HAENSCHEID = SingleTimePoint("one scan, 2 T / ln 2 (Haenscheid et al. 2018)", _haenscheid)
+MADSEN = SingleTimePoint("one scan, the population's mean effective rate (Madsen et al. 2018)", _madsen)

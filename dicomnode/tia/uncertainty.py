@@ -1,20 +1,18 @@
 """The uncertainty of a region's activity and of its integral, by the EANM scheme.
 
 Gear et al. 2018, "EANM practical guidance on uncertainty analysis for molecular radiotherapy absorbed dose
-calculations", doi 10.1007/s00259-018-4136-7: A = Q C / R (calibration factor, count rate, recovery), the
-volume's uncertainty from voxel size and resolution, counts and recovery correlated through the volume, and
-the integral's uncertainty from the covariance of the fit. Relative standard uncertainties (k = 1) throughout.
+calculations", doi 10.1007/s00259-018-4136-7: the volume's uncertainty from voxel size and resolution, and the
+integral's uncertainty from the covariance of the fit. Recovery has a room of its own. Relative standard
+uncertainties (k = 1) throughout.
 """
 
 from __future__ import annotations
 
 from math import exp, hypot, log, pi, sqrt
 
-import numpy as np
 from scipy.special import erf
 
-from dicomnode.errors import OutOfDomain
-from dicomnode.tia.settings import RecoveryCurve, UncertaintySettings
+from dicomnode.tia.settings import UncertaintySettings
 
 FWHM_PER_SIGMA = 2.0 * sqrt(2.0 * log(2.0))
 
@@ -42,41 +40,20 @@ def edge_fraction(volume_ml: float, fwhm_mm: float) -> float:
     return float(erf(2 * r / (s * sqrt(2.0))) - s / r * sqrt(2.0 / pi) * (1 - exp(-2 * r**2 / s**2)))
 
 
-def recovery_at(curve: RecoveryCurve, volume_ml: float, region: str) -> tuple[float, float]:
-    """Recovery coefficient R and d ln R / d ln v at a volume, linear in ln v between the curve's points.
-
-    Raises
-    ------
-    OutOfDomain : the volume is below the smallest sphere
-    """
-    if volume_ml < curve.volume_ml[0]:
-        raise OutOfDomain(
-            f"volume of region {region!r}",
-            f"{volume_ml:.2f}",
-            "mL",
-            f"at least {curve.volume_ml[0]:g} mL, the smallest sphere of the recovery curve",
-        )
-    x, points = log(volume_ml), np.log(curve.volume_ml)
-    value = float(np.interp(x, points, np.array(curve.coefficient)))
-    if volume_ml >= curve.volume_ml[-1]:
-        return value, 0.0
-    i = int(np.searchsorted(points, x, side="right")) - 1
-    slope = (curve.coefficient[i + 1] - curve.coefficient[i]) / (points[i + 1] - points[i])
-    return value, float(slope) / value
+def contour_relative(volume_ml: float, grid_voxel_mm: float, u: UncertaintySettings) -> float:
+    """Contribution of the contour to u(A)/A of an uncorrected activity: phi/2 u(v)/v (Gear et al. 2018,
+    "Count rate")."""
+    return edge_fraction(volume_ml, u.spect_fwhm_mm) / 2.0 * _volume(volume_ml, grid_voxel_mm, u)
 
 
-def contour_relative(
-    volume_ml: float, grid_voxel_mm: float, recovery: float, recovery_slope: float, u: UncertaintySettings
-) -> float:
-    """Contribution of the contour to u(A)/A, counts and recovery correlated through the volume.
+def contour_of_dose(volume_ml: float, grid_voxel_mm: float, u: UncertaintySettings) -> float:
+    """The same of a mean dose D = A / m: the volume is in the mass once more, so |phi/2 - 1| u(v)/v."""
+    edge = edge_fraction(volume_ml, u.spect_fwhm_mm) / 2.0
+    return abs(edge - 1.0) * _volume(volume_ml, grid_voxel_mm, u)
 
-    A = Q C / R gives d ln A / d ln v = phi/(2 R) - d ln R / d ln v, hence
-    |phi/(2 R) - d ln R / d ln v| u(v)/v; the same as Gear et al. 2018 "Activity", where the covariance of C
-    and R enters as -2 u(C, R) / (C R).
-    """
-    voxel = u.contour_voxel_mm or grid_voxel_mm
-    edge = edge_fraction(volume_ml, u.spect_fwhm_mm) / (2.0 * recovery)
-    return abs(edge - recovery_slope) * volume_relative(volume_ml, voxel, u.contour_fwhm_mm)
+
+def _volume(volume_ml: float, grid_voxel_mm: float, u: UncertaintySettings) -> float:
+    return volume_relative(volume_ml, u.contour_voxel_mm or grid_voxel_mm, u.contour_fwhm_mm)
 
 
 def combined(budget: dict[str, float]) -> float:

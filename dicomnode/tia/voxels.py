@@ -75,17 +75,18 @@ def linear_maps(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """TIA and its standard uncertainty, MBq s/mL, as the part's weights times the voxel's activities.
 
+    A voxel that parts share follows their curves in proportion.
+
     Negative and zero voxels enter as they are, so that sums over voxels stay unbiased.
     """
     grid = points[0].activity.grid
     tia, sigma = np.empty(grid.shape_zyx, np.float32), np.empty(grid.shape_zyx, np.float32)
     for z in _slabs(grid, progress):
-        c, owner = _concentrations(points, z), parts.owner[z].ravel()
-        k = weights.k_h.T[:, owner]
+        c, k = _concentrations(points, z), parts.mixed(weights.k_h, z)
         total = np.einsum("iv,iv->v", k, c)
         noise = np.einsum("iv,iv->v", k**2, _variances(points, z, c, u))
         tia[z] = (total * MBQ_S).reshape(tia[z].shape)
-        spread = np.sqrt(noise + (weights.shared_relative[owner] * total) ** 2)
+        spread = np.sqrt(noise + (parts.mixed(weights.shared_relative, z) * total) ** 2)
         sigma[z] = (spread * MBQ_S).reshape(sigma[z].shape)
     return tia, sigma
 
@@ -184,7 +185,6 @@ def mono_maps(
     points: Sequence[RegisteredTimePoint],
     parts: Partition,
     fallback: PartWeights,
-    recovery: Array,
     common_relative: Array,
     physical_per_h: float,
     u: UncertaintySettings,
@@ -198,8 +198,8 @@ def mono_maps(
 
     Parameters
     ----------
-    recovery, common_relative : (parts,) coefficient by which activity is divided, and the relative standard
-        uncertainty of calibration and recovery, which all voxels of a part share
+    common_relative : (parts,) relative standard uncertainty of calibration and recovery, which all voxels
+        of a part share
 
     Returns
     -------
@@ -211,15 +211,15 @@ def mono_maps(
     shape = mean / mean.mean() if mean.mean() > 0 else np.ones(len(mean))
     unfitted = bounded = 0
     for z in _slabs(grid, progress):
-        c, owner = _concentrations(points, z), parts.owner[z].ravel()
+        c = _concentrations(points, z)
         expected = np.maximum(shape[:, None] * c.mean(0), 0.0)
         unshared = (u.time_point_relative * expected) ** 2
         weighed = count_variance(expected, grid.voxel_ml, u) + unshared
         fit = fit_voxels(hours, c, np.sqrt(weighed), physical_per_h)
-        scale = MBQ_S / recovery[owner]
+        scale = MBQ_S
         noise = _variances(points, z, expected, u) + unshared
         own = np.sqrt(np.einsum("iv,iv->v", fit.sensitivity_h**2, noise))
-        spread = np.hypot(own, common_relative[owner] * fit.integral) * scale
+        spread = np.hypot(own, parts.mixed(common_relative, z) * fit.integral) * scale
         shape_of_slab = tia[z].shape
         tia[z] = np.where(fit.fitted, fit.integral * scale, tia[z].ravel()).reshape(shape_of_slab)
         sigma[z] = np.where(fit.fitted, spread, sigma[z].ravel()).reshape(shape_of_slab)

@@ -44,15 +44,3 @@ def no_start(curve: Measured) -> Finding:
         "fast to be carried back to it; activity at administration is taken as zero"
     )
     return Finding("tia-no-start", Severity.NOTE, sentence, subject=curve.name)
-
-
-def recovered(curve: Measured, settings: TiaSettings) -> Finding:
-    source = settings.recovery.source if settings.recovery else ""
-    return Finding(
-        "tia-recovery",
-        Severity.NOTE,
-        f"{curve.name}: activity divided by the recovery coefficient {curve.recovery:.3f}",
-        measured=curve.recovery,
-        subject=curve.name,
-        source=source,
-    )

@@ -16,10 +16,9 @@ from sqlalchemy import text
 
 from dicomnode.audit import checkpoints, trail
 from dicomnode.audit.queries import Filter, entries
-from dicomnode.cli.audit import audit
-from dicomnode.cli.db import db
-from dicomnode.database.database import ArchiveOutdated, Database
-from dicomnode.errors import ConfigError
+from dicomnode.cli.node.audit import audit
+from dicomnode.cli.node.db import db
+from dicomnode.database.database import Database
 
 
 def run(*arguments: str, archive: Database | None = None) -> Result:
@@ -108,20 +107,20 @@ def test_an_upgrade_makes_the_archive_and_current_tells_it(tmp_path: Path) -> No
     archive = Database(f"sqlite:///{tmp_path / 'new.sqlite3'}")
     empty = run("current", archive=archive)
     assert (empty.exit_code, "dicomnode db upgrade" in empty.output) == (1, True)
-    assert isinstance(run("query", archive=archive).exception, ArchiveOutdated)
-    assert run("upgrade", archive=archive).output == "(empty) -> 0003\n"
-    assert run("current", archive=archive).output == "0003\n"
+    outdated = run("query", archive=archive)
+    assert (outdated.exit_code, "run: dicomnode db upgrade" in outdated.output) == (2, True)
+    assert run("upgrade", archive=archive).output == "(empty) -> 0004\n"
+    assert run("current", archive=archive).output == "0004\n"
     archive.close()
 
 
 def test_a_wrong_path_makes_no_new_database(tmp_path: Path) -> None:
     result = CliRunner().invoke(audit, ["query", "--database", f"sqlite:///{tmp_path / 'typo'}"])
-    assert isinstance(result.exception, ConfigError)
-    assert "there is no such database" in str(result.exception)
+    assert (result.exit_code, "there is no such database" in result.output) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["dicomnode.cli.audit", "dicomnode.cli.db"])
+@pytest.mark.parametrize("module", ["dicomnode.cli.node.audit", "dicomnode.cli.node.db"])
 def test_the_commands_load_no_database_until_they_run(module: str) -> None:
     code = (
         f"import sys, {module}; print([m for m in ('sqlalchemy', 'alembic', 'pydicom') if m in sys.modules])"
@@ -137,3 +136,25 @@ def test_a_forged_file_of_checkpoints_makes_verify_exit_1(filled: Database, tmp_
     result = run("verify", "--checkpoints", str(tmp_path), archive=filled)
     assert result.exit_code == 1
     assert "line 1 of audit-checkpoints.jsonl cannot be read" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verify", "--database", "sqlite:////no/such/folder/a.db"], "there is no such database"),
+        (["verify", "--database", "nonsense"], "expected sqlite:///PATH"),
+        (["query", "--config", "/no/such/config.toml"], "name the archive with"),
+        (["verify", "--key-file", "/no/such/key", "--database", "sqlite:////tmp"], "key file not found"),
+        (
+            ["export", "--host", "h", "--port", "1", "--transport", "tcp", "--database", "x"],
+            "expected sqlite",
+        ),
+        (["story", "x", "--database", "postgresql://nobody@127.0.0.1:1/x"], "cannot be used now"),
+    ],
+)
+def test_an_error_is_a_sentence_and_exit_code_2_since_1_means_tampering(
+    arguments: list[str], said: str
+) -> None:
+    result = CliRunner().invoke(audit, arguments)
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
+    assert said in result.output

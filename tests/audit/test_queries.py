@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import inspect, text
 
 from dicomnode.audit.queries import Filter, entries, story
+from dicomnode.audit.questions import QUESTIONS, Question, answers, cells
 from dicomnode.database.database import Database
 from dicomnode.database.tables import CycleRow, Result, Revision
+from dicomnode.errors import Refused
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -32,6 +34,35 @@ def test_the_page_answers_all_fourteen_questions() -> None:
 def test_every_documented_query_finds_rows(filled: Database) -> None:
     for query in QUERIES:
         assert rows(filled, query), query
+
+
+def test_the_questions_as_data_are_those_of_the_page() -> None:
+    asked = [q for question in QUESTIONS for q in question.queries]
+    assert [" ".join(q.documented().split()) for q in asked] == [
+        " ".join(shown.strip().rstrip(";").split()) for shown in QUERIES
+    ]
+    assert [f"{q.number}. {q.title}" for q in QUESTIONS] == re.findall(r"^\d+\. .*\?$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda q: str(q.number))
+def test_every_question_is_answered_on_both_databases(filled: Database, asked: Question) -> None:
+    given = {name: example for q in asked.queries for name, example in q.parameters.items()}
+    with filled.read() as session:
+        found = answers(session, asked, given)
+    assert all(answer.rows for answer in found)
+    if given:
+        with filled.read() as session, pytest.raises(Refused, match="needs"):
+            answers(session, asked, {})
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [("=1+1", "'=1+1"), ("+A1", "'+A1"), ("-A1", "'-A1"), ("@SUM(A1)", "'@SUM(A1)"), ("-1", "-1"),
+     ("\t=1", "<U+0009>=1"), ("\r=1", "<U+000D>=1")],
+)  # fmt: skip
+def test_no_cell_of_a_table_runs_in_a_spreadsheet(cell: str, written: str) -> None:
+    """Numbers stay numbers; what is no visible character is shown as its code point."""
+    assert cells([cell, "P1", None]) == [written, "P1", ""]
 
 
 def test_every_view_is_documented(filled: Database) -> None:

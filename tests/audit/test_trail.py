@@ -73,7 +73,7 @@ def unguard(database: Database) -> None:
     """What somebody with the owner's rights can do."""
     with database.write() as session:
         if database.dialect == "sqlite":
-            for name in trail._GUARDS["sqlite"][0]:
+            for name in trail._GUARDS["sqlite"]:
                 session.execute(text(f"DROP TRIGGER {name}"))
         else:
             session.execute(text("ALTER TABLE events DISABLE TRIGGER USER"))
@@ -240,8 +240,27 @@ def test_missing_triggers_alone_make_the_trail_not_whole(database: Database) -> 
     with database.read() as session:
         found = trail.verify(session)
     assert not found.whole
-    with pytest.raises(AuditBroken, match="triggers are missing: checkpoints_no"):
+    with pytest.raises(AuditBroken, match="triggers are missing or changed: checkpoints_no"):
         found.raise_if_broken()
+
+
+def test_a_trigger_whose_body_was_emptied_is_named(database: Database) -> None:
+    """Its name alone proves nothing: the owner puts one that refuses nothing in its place."""
+    fill(database, 1)
+    with database.write() as session:
+        if database.dialect == "sqlite":
+            session.execute(text("DROP TRIGGER events_no_update"))
+            session.execute(
+                text("CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT 1; END")
+            )
+            changed = "events_no_update (changed)"
+        else:
+            head = "CREATE OR REPLACE FUNCTION events_chain() RETURNS trigger LANGUAGE plpgsql"
+            session.execute(text(f"{head} AS $$ BEGIN RETURN NEW; END $$"))
+            changed = "events_chain (changed)"
+    with database.read() as session:
+        found = trail.verify(session)
+    assert (found.guards_missing, found.whole) == ((changed,), False)
 
 
 def test_four_processes_make_one_linear_chain(archive_url: str) -> None:
@@ -325,14 +344,14 @@ def test_any_text_off_the_wire_can_be_recorded(detail: dict[str, object], peer: 
     assert body == Event("k", events.codes.AUDIT_LOG_USED, "R", (), peer=peer, detail=detail).body()
 
 
-def test_control_characters_and_surrogates_are_recorded_as_replacements(database: Database) -> None:
+def test_control_characters_and_surrogates_are_recorded_as_their_code_points(database: Database) -> None:
     event = events.security_alert("NODE", sentence="a\x00b\n\ud800c", detail={"x\x00": float("nan")})
     with database.write() as session:
         trail.append(session, event)
     with database.read() as session:
         body = session.execute(text("SELECT body FROM events")).scalar_one()
-    assert r'"sentence":"a\ufffdb\ufffd\ufffdc"' in body
-    assert r'"x\ufffd":"nan"' in body
+    assert r'"sentence":"a<U+0000>b<U+000A><U+D800>c"' in body
+    assert r'"x<U+0000>":"nan"' in body
 
 
 def test_a_time_without_a_zone_is_not_recorded() -> None:

@@ -12,7 +12,7 @@ from dicomnode.archive.store import Store
 from dicomnode.calculation.job import AdministrationJob, Job, SeriesFiles, TimePointJob
 from dicomnode.calculation.record import Steps
 from dicomnode.calculation.spect import MadeSpect, spect_objects
-from dicomnode.calculation.time_points import read_time_points
+from dicomnode.calculation.time_points import read_cycle
 from dicomnode.config import Config
 from dicomnode.dicom.reference import PatientStudy, SourceImage
 from dicomnode.dicom.uids import named_uid
@@ -79,7 +79,7 @@ def test_its_noise_reaches_the_time_integrated_activity(tmp_path: Path, config: 
     store, lu = Store(tmp_path), nuclide("Lu-177")
     scans = [made_at(24, "T1", 1), made_at(96, "T2", 2)]
     again = job(tuple(sent(made, store, config) for made in scans))
-    points, _ = read_time_points(again, config, store, lu, Steps(store))
+    points = read_cycle(again, config, store, Steps()).cycle.time_points
     for made, point in zip(scans, points, strict=True):
         told, back = made.image.activity.counting, point.activity.counting
         assert told is not None
@@ -118,4 +118,4 @@ def test_noise_of_another_image_holds(tmp_path: Path, config: Config) -> None:
     elsewhere = sent(made_at(24, "T2", 1, moved), store, config)
     other = one.model_copy(update={"emission": elsewhere.emission})
     with pytest.raises(Inconsistent, match="does not lie on the voxels of its activity map"):
-        read_time_points(job((other,)), config, store, nuclide("Lu-177"), Steps(store))
+        read_cycle(job((other,)), config, store, Steps())

@@ -14,6 +14,7 @@ from dicomnode.database.tables import CycleRow
 from dicomnode.errors import Refused
 from dicomnode.model import Administration
 from tests.faults.tiny import ADMINISTERED, Tiny
+from tests.helpers.decided import AB, administration
 from tests.helpers.node_in_one_process import Desk
 
 PATIENT = "T-one"
@@ -110,7 +111,9 @@ def test_what_a_person_told_of_the_wrong_patient_is_withdrawn_and_the_node_looks
     with desk.house.database.read() as session:
         seen = administrations.changed_since(session, seen)
     assert seen.patients == (PATIENT,)
-    decisions.withdraw(desk.house, number, "AB", "it was another patient")
+    decisions.withdraw(
+        desk.house, number, AB, "it was another patient", seen=administration(desk.house, number)
+    )
     with desk.house.database.read() as session:
         again = administrations.changed_since(session, seen)
         assert again.patients == (PATIENT,)
@@ -118,7 +121,7 @@ def test_what_a_person_told_of_the_wrong_patient_is_withdrawn_and_the_node_looks
     desk.review(PATIENT)
     assert desk.rows()[0]["administration"]["activity_mbq"] == 7000.0, "that of the header"
     with pytest.raises(Refused, match="was withdrawn"):
-        decisions.withdraw(desk.house, number, "AB", "again")
+        decisions.withdraw(desk.house, number, AB, "again", seen=administration(desk.house, number))
 
 
 def test_an_administration_replaces_only_one_of_the_same_patient(desk: Desk) -> None:

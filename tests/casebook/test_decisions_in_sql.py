@@ -33,6 +33,7 @@ from dicomnode.node.receipts import ReceiptLedger
 from dicomnode.node.work import MOST_READS, Rounds
 from dicomnode.node.workers import Ended, Workers
 from dicomnode.receive.arrivals import Arrival, Disposition
+from tests.helpers.decided import AB, shown
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -119,7 +120,7 @@ def test_what_a_person_holds_does_not_leave_whatever_state_the_cycle_is_in(
                 id="r2", cycle_id="c1", number=2, state="HELD", inputs_digest="b", created_at=NOW, attempts=1
             )
         )
-    decisions.hold(house, "c1", "AB", "wrong patient", NOW)
+    decisions.hold(house, "c1", AB, "wrong patient", NOW, seen=shown(house, "c1"))
     assert _sent(house) == []
 
 
@@ -155,7 +156,7 @@ def test_what_a_peer_lost_of_a_held_revision_does_not_leave_again(house: House, 
     assert list(box.claim("pacs", LATER, 10)) == []
     (asked,) = box.unconfirmed("pacs", LATER, 1.0, 3)
     box.commitment_asked(asked, "1.2.9", LATER)
-    decisions.hold(house, "c1", "AB", "wrong patient", LATER)
+    decisions.hold(house, "c1", AB, "wrong patient", LATER, seen=shown(house, "c1"))
     lost = NotCommitted(Reference("1.2", "1.2.3"), 0x0112, Remedy.SEND_AGAIN, "it is not there")
     box.commitment_reported(CommitmentReport("1.2.9", (), (lost,)), LATER)
     assert list(box.claim("pacs", LATER, 10)) == []
@@ -179,8 +180,11 @@ def test_what_waits_for_a_peer_that_is_configured_no_more_is_parked_and_told(
     (alert,) = _events(house, "security-alert")
     assert "1 objects wait for pacs" in alert.body["sentence"]
     with pytest.raises(Refused, match="no peer pacs"):
-        decisions.send(other, "c1", "AB", "again", "", LATER)
-    assert decisions.send(house, "c1", "AB", "it is back", "", LATER) == "1 objects are queued again"
+        decisions.send(other, "c1", AB, "again", "", LATER, seen=shown(house, "c1"))
+    assert (
+        decisions.send(house, "c1", AB, "it is back", "", LATER, seen=shown(house, "c1"))
+        == "1 objects are queued again"
+    )
 
 
 def test_what_a_person_gives_up_waits_for_nobody_and_takes_what_waits_behind_it_along(
@@ -200,7 +204,9 @@ def test_what_a_person_gives_up_waits_for_nobody_and_takes_what_waits_behind_it_
         row.state = "PARKED"
     assert _sent(house) == []
     assert status(house).waits_for_a_person
-    said = decisions.send(house, "c1", "AB", "it takes no plans", "pacs", LATER, give_up=True)
+    said = decisions.send(
+        house, "c1", AB, "it takes no plans", "pacs", LATER, seen=shown(house, "c1"), give_up=True
+    )
     assert said == "2 objects are given up"
     assert status(house).deliveries == {"pacs": {"GIVEN_UP": 2}}
     assert not status(house).waits_for_a_person
@@ -221,7 +227,7 @@ def test_the_rest_of_a_revision_is_delivered_when_one_object_was_given_up(house:
     box = Outbox(house)
     (item,) = box.claim("pacs", LATER, 10)
     box.record(item, Decision("SENT", "0000", "", None, True, classify(0)), LATER)
-    decisions.send(house, "c1", "AB", "it takes no SR", "", LATER, give_up=True)
+    decisions.send(house, "c1", AB, "it takes no SR", "", LATER, seen=shown(house, "c1"), give_up=True)
     with house.database.write() as session:
         revisions.settle_deliveries(session, house.config, LATER)
     with house.database.read() as session:
@@ -294,8 +300,8 @@ def test_what_is_quarantined_waits_for_a_person_until_it_is_replaced_or_dismisse
     _arrive(house, "1.2.7", "P7")
     assert [q.sop_instance_uid for q in quarantine.listed(house)] == ["1.2.8"]
     with pytest.raises(Refused, match=r"1\.2\.7"):
-        quarantine.dismiss(house, ["1.2.7"], "AB", "a phantom")
-    assert quarantine.dismiss(house, [], "AB", "a phantom") == "1 objects need no more attention"
+        quarantine.dismiss(house, ["1.2.7"], AB, "a phantom")
+    assert quarantine.dismiss(house, [], AB, "a phantom") == "1 objects need no more attention"
     assert not status(house).waits_for_a_person
     assert _arrive(house, "1.2.8", "P8") is Disposition.NEW, "what was dismissed contradicts nothing"
 
@@ -304,7 +310,7 @@ def test_a_person_has_a_quarantined_object_read_again(house: House) -> None:
     """After the disk was mended, say. What is wrong with it still is found again."""
     _arrive(house, "1.2.7", "")
     _parse(house)
-    assert quarantine.read_again(house, ["1.2.7"], "AB", "disk mended") == "1 objects are read again"
+    assert quarantine.read_again(house, ["1.2.7"], AB, "disk mended") == "1 objects are read again"
     assert _states(house) == ["RECEIVED"]
     _parse(house)
     assert _states(house) == ["QUARANTINED"]

@@ -18,6 +18,7 @@ from dicomnode.model import OrganDose, Verdict
 from dicomnode.node.work import Rounds
 from dicomnode.node.workers import Workers
 from tests.faults.tiny import Tiny
+from tests.helpers.decided import AB, shown
 from tests.helpers.node_in_one_process import Desk
 
 PATIENT = "T-one"
@@ -32,7 +33,14 @@ def held(desk: Desk) -> str:
     desk.administer(PATIENT, TOLD)
     (cycle,) = desk.rows()
     assert cycle["cycle"]["state"] == "READY"
-    decisions.hold(desk.house, cycle["cycle"]["id"], "AB", "wrong patient", desk.now)
+    decisions.hold(
+        desk.house,
+        cycle["cycle"]["id"],
+        AB,
+        "wrong patient",
+        desk.now,
+        seen=shown(desk.house, cycle["cycle"]["id"]),
+    )
     return str(cycle["cycle"]["id"])
 
 
@@ -76,7 +84,10 @@ def test_a_cycle_without_images_is_held_until_a_person_closes_it(desk: Desk) -> 
     Rounds(desk.house, _Idle())._collect_held_again(desk.now)  # after a start with another configuration
     desk.review(PATIENT)
     assert [h.cycle_id for h in status(desk.house).held] == [empty]
-    assert decisions.release(desk.house, empty, "AB", "removed there", desk.now) == f"cycle {empty} is CLOSED"
+    assert (
+        decisions.release(desk.house, empty, AB, "removed there", desk.now, seen=shown(desk.house, empty))
+        == f"cycle {empty} is CLOSED"
+    )
     desk.review(PATIENT)
     with desk.house.database.read() as session:
         states = dict(session.execute(select(CycleRow.id, CycleRow.state)).all())

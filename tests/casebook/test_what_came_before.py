@@ -19,6 +19,7 @@ from dicomnode.dicom.uids import revision_uid
 from dicomnode.dicom.write.encapsulated_pdf import ENCAPSULATED_PDF_STORAGE
 from dicomnode.model import Severity
 from tests.faults.tiny import ADMINISTERED, Tiny
+from tests.helpers.decided import AB, shown
 from tests.helpers.node_in_one_process import Desk
 
 PATIENT = "T-one"
@@ -155,7 +156,7 @@ def test_a_cycle_whose_sums_hold_an_earlier_cycles_old_answer_says_so_and_can_be
     assert (job.number, outcome.verdict.release) == (2, True), outcome.verdict.holds
     assert desk.rules(second, "warning").count("course-outdated") == 1
     assert desk.rules(first, "warning").count("course-outdated") == 0
-    decisions.hold(desk.house, second, "AB", "sums", desk.now)
+    decisions.hold(desk.house, second, AB, "sums", desk.now, seen=shown(desk.house, second))
     desk.release(second)
     job = desk.start(second)
     assert (job.number, job.earlier.without_dose) == (2, ())
@@ -184,7 +185,7 @@ def test_an_answer_that_was_computed_again_with_the_same_doses_changes_no_sums(
         )  # fmt: skip
         assert changes_sums(session, first), "nothing was there before"
         assert row.state == "RELEASED"
-    decisions.hold(desk.house, cycle, "AB", "sums", desk.now)
+    decisions.hold(desk.house, cycle, AB, "sums", desk.now, seen=shown(desk.house, cycle))
     desk.release(cycle)
     job = desk.start(cycle)
     desk.finish(job, outcome)
@@ -203,7 +204,7 @@ def test_what_a_person_holds_is_in_no_later_sum(new_desk: Callable[..., Desk]) -
     with desk.house.database.write() as session:
         revisions.settle_deliveries(session, desk.house.config, desk.now)  # no peer wants anything
     assert desk.rows()[0]["cycle"]["state"] == "DELIVERED"
-    decisions.hold(desk.house, first, "AB", "wrong patient", desk.now)
+    decisions.hold(desk.house, first, AB, "wrong patient", desk.now, seen=shown(desk.house, first))
     desk.arrive(Tiny("one", ADMINISTERED + timedelta(weeks=8), 7000.0).time_point(25.0))
     job = desk.start(desk.rows()[1]["cycle"]["id"])
     assert job.earlier.organs == ()

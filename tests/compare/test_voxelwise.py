@@ -94,15 +94,12 @@ def test_dvh_distance_is_the_area_between_the_histograms(phantom, pairing) -> No
 
 def test_dose_at_volume_of_known_doses() -> None:
     doses = np.arange(101.0)
-    assert (dose_at_volume(doses, 2), dose_at_volume(doses, 50), dose_at_volume(doses, 98)) == (
-        98.0,
-        50.0,
-        2.0,
-    )
-    assert volume_at_dose(doses, 90.0) == pytest.approx(100 * 11 / 101)
-    assert dose_at_volume(np.array([7.0]), 2) == 7.0
+    whole = np.ones(101)
+    assert [dose_at_volume(doses, whole, x) for x in (2, 50, 98)] == pytest.approx([98.0, 50.0, 2.0])
+    assert volume_at_dose(doses, whole, 90.0) == pytest.approx(100 * 11 / 101)
+    assert dose_at_volume(np.array([7.0]), np.array([0.3]), 2) == 7.0
     with pytest.raises(OutOfDomain, match="volume is 101"):
-        dose_at_volume(doses, 101)
+        dose_at_volume(doses, whole, 101)
 
 
 def test_dvh_differences_name_d2_d50_d98_and_v(phantom, pairing) -> None:

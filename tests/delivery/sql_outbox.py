@@ -39,7 +39,7 @@ def engine_of(url):
 class SqlOutbox:
     def __init__(self, engine, folder, owner="deliver-1", lease_s=60.0):
         self.engine, self.folder, self.owner, self.lease_s = engine, Path(folder), owner, lease_s
-        self.changes, self.alerts, self._held = [], [], {}
+        self.changes, self.alerts, self._held, self.troubles = [], [], {}, {}
 
     def _do(self, work):
         try:
@@ -105,6 +105,12 @@ class SqlOutbox:
 
     def alert(self, peer, sentence, now):
         self.alerts.append(sentence)
+
+    def went_wrong(self, name, sentence, now):
+        self.troubles[name] = sentence
+
+    def went_well(self, name):
+        self.troubles.pop(name, None)
 
 
 def main():

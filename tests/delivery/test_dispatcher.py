@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from dicomnode.archive import outbox as sql
 from dicomnode.database.tables import Delivery
+from dicomnode.delivery import scu
 from dicomnode.delivery.commitment import CommitmentListener
 from dicomnode.delivery.dispatcher import PeerRun, run_once, serve
 from dicomnode.delivery.outbox import OutboxUnavailable
@@ -248,13 +249,43 @@ def test_an_outbox_that_goes_away_is_waited_for(scripted, make_peer, queue, outb
     assert faults == []
 
 
-def test_a_fault_of_one_thread_stops_the_loop_and_is_raised(make_peer, outbox, queue):
-    def broken(*arguments):
-        raise ZeroDivisionError("a bug")
+def test_a_fault_of_one_thread_is_told_until_it_is_over_and_stops_no_other(
+    scripted, make_peer, queue, outbox, serving, eventually
+):
+    pacs = scripted()
+    queue(now=datetime.now(UTC))
+    release, broken = outbox.release_expired, iter([True] * 2)
 
-    outbox.claim = broken
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        serve(outbox, DeliverySettings(peers=(make_peer(1),), poll_s=0.05), threading.Event())
+    def sometimes(*arguments):
+        if next(broken, False):
+            raise ZeroDivisionError("a bug")
+        return release(*arguments)
+
+    outbox.release_expired, told, wrong = sometimes, [], outbox.went_wrong
+    outbox.went_wrong = lambda *what: (told.append(what[1]), wrong(*what))
+    faults = serving(make_peer(pacs.port))
+    eventually(lambda: len(pacs.got) == 3 and len(told) == 2 and not outbox.troubles)
+    assert told == ["delivery to release fails here: ZeroDivisionError: a bug"] * 2
+    assert faults == []
+
+
+def test_an_object_that_defeats_the_sender_is_parked_and_the_others_leave(
+    make_peer, outbox, queue, rows, clock, scripted
+):
+    uids, pacs = queue(), scripted()
+    real = scu.send
+
+    def odd(peer, items):
+        for item in items:
+            if item.sop_instance_uid == uids["sr"]:
+                raise KeyError("an odd object")
+            yield from real(peer, [item])
+
+    run = PeerRun(make_peer(pacs.port))
+    for _ in range(3):
+        run_once(outbox, run, clock=clock, send=odd)
+    assert sorted(states(rows())) == ["PARKED", "SENT", "SENT"]
+    assert any("this node cannot send the object" in sentence for sentence in outbox.alerts)
 
 
 def test_a_database_error_is_told_as_an_absent_outbox(adapter, tmp_path, store):

@@ -83,12 +83,12 @@ def test_each_object_has_its_own_answer_and_the_comment_is_scrubbed(
         (Outcome.PERMANENT, "A900"),
         (Outcome.DELIVERED, "0000"),
     ]
-    assert answers[1].comment == "disk full FAKE LOG LINE"
+    assert answers[1].comment == "disk<U+0000> full FAKE LOG LINE"
     assert all(a.counted for a in answers)
 
 
 def test_a_comment_is_one_printable_line():
-    assert scrub("a\x1b[31m\u2028b\x7f" + "x" * 500, 20) == "a [31m b xxxxxxxxxxxx"[:20]
+    assert scrub("a\x1b[31m\u2028b\x7f" + "x" * 500, 32) == "a<U+001B>[31m b<U+007F>xxxxxxxx…"
 
 
 def test_a_dose_is_not_offered_when_its_plan_was_refused(scripted, make_peer, make_item):

@@ -154,7 +154,7 @@ def settle(stand: Any, cycles: int, timeout_s: float = 400.0) -> int:
         for row in rows:
             if row["state"] == "HELD":
                 assert "worker died" in row["reasons"][0], row
-                done = stand.run("release", row["id"], "--by", "AB", "--because", "the test killed it")
+                done = stand.decide("release", row["id"], "the test killed it")
                 assert done.returncode == 0, done.stderr
                 released += 1
         if len(rows) == cycles and all(r["state"] == "DELIVERED" for r in rows):

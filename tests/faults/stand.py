@@ -24,6 +24,7 @@ from dicomnode.casebook.house import House, open_house
 from dicomnode.casebook.views import cycle_facts, cycle_rows
 from dicomnode.config import load
 from dicomnode.database.tables import EventRow
+from tests.helpers.decided import shown
 
 CONFIG = """
 [node]
@@ -293,6 +294,11 @@ class Stand:
         return subprocess.run(
             command, capture_output=True, text=True, timeout=300, check=False, env=self.environment
         )
+
+    def decide(self, verb: str, cycle_id: str, because: str) -> subprocess.CompletedProcess[str]:
+        """A person who sees the cycle as it is now decides."""
+        seen = shown(self.house, cycle_id)
+        return self.run(verb, cycle_id, "--by", "AB", "--because", because, "--seen", seen)
 
 
 def _no_delay(event: evt.Event) -> None:

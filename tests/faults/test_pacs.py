@@ -97,7 +97,7 @@ def test_every_answer_of_a_pacs_ends_as_designed_and_delays_no_other(
         assert len(pacs.kept()) == 1, name
     for pacs, _ in answering.values():
         pacs.status = 0
-    again = stand.run("send", stand.cycles()[0]["id"], "--by", "AB", "--because", "the peers were repaired")
+    again = stand.decide("send", stand.cycles()[0]["id"], "the peers were repaired")
     assert again.stdout.startswith("5 objects"), again.stdout + again.stderr
     wait_until(lambda: all(by_peer(stand.facts())[n]["state"].startswith("SENT") for n in answering))
     for name, (pacs, _) in answering.items():
@@ -133,16 +133,16 @@ def test_a_person_holds_and_releases_while_objects_leave(
     cycle = stand.cycles()[0]["id"]
     # both are leased for one association; the dose is on its way, the report waits for its turn
     wait_until(lambda: {d["state"] for d in stand.facts()["deliveries"]} == {"SENDING"})
-    held = stand.run("hold", cycle, "--by", "AB", "--because", "wrong patient?")
+    held = stand.decide("hold", cycle, "wrong patient?")
     assert held.returncode == 0, held.stderr
     pacs.delay_s = 0.0
     wait_until(lambda: {d["state"] for d in stand.facts()["deliveries"]} == {"PARKED", "SENT"})
     time.sleep(1.5)
     assert len(pacs.got()) == 1, "what was on its way has arrived, nothing else leaves"
     assert stand.cycles()[0]["state"] == "HELD"
-    assert stand.run("send", cycle, "--by", "AB", "--because", "too early").returncode == 2
+    assert stand.decide("send", cycle, "too early").returncode == 2
 
-    released = stand.run("release", cycle, "--by", "AB", "--because", "the right patient")
+    released = stand.decide("release", cycle, "the right patient")
     assert released.returncode == 0, released.stderr
     facts = stand.wait("DELIVERED")
     assert len(facts["revisions"]) == 1
@@ -168,7 +168,7 @@ def test_an_object_that_contradicts_one_in_use_stops_what_has_not_left(
     time.sleep(2.0)
     assert pacs.got() == [], "nothing of a doubted cycle leaves"
 
-    released = stand.run("release", cycle, "--by", "AB", "--because", "the first is right")
+    released = stand.decide("release", cycle, "the first is right")
     assert released.returncode == 0, released.stderr
     facts = stand.wait("DELIVERED")
     assert len(facts["revisions"]) == 1

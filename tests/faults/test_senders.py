@@ -85,8 +85,7 @@ def test_one_uid_with_two_contents_at_once_keeps_both_and_holds_the_cycle(node: 
             ).all()
             assert sorted(state for state, _ in rows) == ["CONFLICT", "INDEXED"]
             assert all(node.house.store.verify(digest) for _, digest in rows)
-    why = ["--by", "AB", "--because", "the first ones are right"]
-    assert node.run("release", facts["cycle"]["id"], *why).returncode == 0
+    assert node.decide("release", facts["cycle"]["id"], "the first ones are right").returncode == 0
     node.wait("DELIVERED", number=number)
 
 

@@ -89,7 +89,7 @@ def test_a_computation_that_kills_its_worker_twice_is_held_until_a_person_releas
     )
     assert [r["attempts"] for r in facts["revisions"]] == [2]
     bench.tell("ok")
-    again = bench.stand.run("release", facts["cycle"]["id"], "--by", "AB", "--because", "engine repaired")
+    again = bench.stand.decide("release", facts["cycle"]["id"], "engine repaired")
     assert again.returncode == 0, again.stderr
     facts = bench.stand.wait("DELIVERED", number=number)
     assert facts["revision"]["number"] == 2
@@ -143,7 +143,7 @@ def test_a_computation_beyond_its_limit_is_ended_twice_and_held(
             "it took longer than its limit, 2 times: look at the log, then release"
         ]
         bench.tell("ok")
-        again = bench.stand.run("release", facts["cycle"]["id"], "--by", "AB", "--because", "repaired")
+        again = bench.stand.decide("release", facts["cycle"]["id"], "repaired")
         assert again.returncode == 0, again.stderr
         bench.stand.wait("DELIVERED")
     finally:

@@ -18,10 +18,17 @@ from dicomnode.model import Grid
 # A left-handed, oblique grid: slices stacked against the normal.
 C, S = np.cos(0.3), np.sin(0.3)
 GRID = Grid((3, 4, 5), (1.0, 2.0, 3.0), (-10.0, 20.0, 30.0), (C, -S, 0, S, C, 0, 0, 0, -1))
+
+
+def assumed(_path, _unit):
+    """A caller who says that the unit is the one needed."""
+    return True
+
+
 VALUES = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
 
 
-@pytest.mark.parametrize("name", ["a.mha", "a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("name", ["a.mha", "a.nii", "a.nii.gz", "a.nrrd"])
 def test_a_volume_comes_back_with_its_geometry(tmp_path, name):
     write_volume(tmp_path / name, GRID, VALUES, "Bq/mL")
     back = read_activity(tmp_path / name)
@@ -47,6 +54,57 @@ def test_a_file_of_another_unit_is_refused(tmp_path):
         Refused, match=r"the file is in MBq s/mL, here Bq/mL is needed \[unit\] in .*tia\.mha"
     ):
         read_activity(tmp_path / "tia.mha")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nii", ".nii.gz", ".nrrd"])
+def test_the_unit_survives_every_format_that_we_write(tmp_path, suffix):
+    """TIA taken for activity made 60 Gy: NIfTI kept no unit."""
+    write_volume(tmp_path / f"tia{suffix}", GRID, VALUES, "MBq s/mL")
+    with pytest.raises(Refused, match="the file is in MBq s/mL, here Bq/mL is needed"):
+        read_activity(tmp_path / f"tia{suffix}", assumed)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nii.gz", ".nrrd"])
+def test_a_file_without_unit_is_read_only_where_one_is_assumed(tmp_path, suffix):
+    path = tmp_path / f"foreign{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(VALUES), str(path))
+    with pytest.raises(Refused, match=r"states no unit, here Bq/mL is needed .*--assume-unit 'Bq/mL'"):
+        read_activity(path)
+    assert np.array_equal(read_activity(path, assumed).bq_per_ml, VALUES)
+
+
+def test_a_unit_that_another_tool_kept_in_descrip_counts(tmp_path):
+    image = nibabel.Nifti1Image(VALUES, np.eye(4))
+    image.header["descrip"] = b"MBq*s/mL"
+    nibabel.save(image, tmp_path / "a.nii")
+    assert read_tia(tmp_path / "a.nii").mbq_s_per_ml.shape == (5, 4, 3)
+    with pytest.raises(Refused, match="the file is in MBq s/mL"):
+        read_activity(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(("unit", "descrip"), [("Bq/mL", "MBq s/mL"), ("Gy", "HU")])
+def test_two_units_in_one_file_are_refused(tmp_path, unit, descrip):
+    image = sitk.GetImageFromArray(VALUES)
+    image.SetMetaData("unit", unit)
+    image.SetMetaData("ITK_FileNotes", descrip)
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    with pytest.raises(Inconsistent, match=f"{unit} by the field unit .* and {descrip} by descrip"):
+        read_volume(tmp_path / "a.mha", unit)
+
+
+@pytest.mark.parametrize(
+    "moved", [[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 7], [0, 0, 0, 1]], np.diag([1, 1, -1, 1])]
+)
+def test_a_nifti_whose_two_transforms_differ_is_refused(tmp_path, moved):
+    image = nibabel.Nifti1Image(VALUES, np.eye(4))
+    image.set_qform(np.array(moved, dtype=float), code=1)
+    image.set_sform(np.eye(4), code=1)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(Inconsistent, match=r"sform .* and its last voxel at .* by qform"):
+        read_activity(tmp_path / "a.nii.gz", assumed)
+    image.set_qform(np.array(moved, dtype=float), code=0)
+    nibabel.save(image, tmp_path / "b.nii.gz")
+    assert read_activity(tmp_path / "b.nii.gz", assumed).grid.shape_zyx == (5, 4, 3)
 
 
 def test_labels_become_named_regions(tmp_path):
@@ -80,32 +138,34 @@ def test_what_is_no_volume_is_refused(tmp_path):
         read_activity(tmp_path / "gone.mha")
     with pytest.raises(Refused, match="cannot be read as an image"):
         read_activity(tmp_path / "text.mha")
-    with pytest.raises(Unsupported, match=r"read from \.mha, \.mhd, \.nii, \.nii\.gz or a folder"):
+    with pytest.raises(Unsupported, match=r"read from \.mha, \.mhd, \.nii, \.nii\.gz, \.nrrd or a folder"):
         read_activity(tmp_path / "a.png")
     with pytest.raises(Unsupported, match="this has 3 dimensions and 3 values"):
-        read_activity(tmp_path / "v.mha")
+        read_activity(tmp_path / "v.mha", assumed)
     with pytest.raises(Unsupported, match="this has 2 dimensions"):
-        read_activity(tmp_path / "flat.mha")
+        read_activity(tmp_path / "flat.mha", assumed)
 
 
 def test_what_cannot_be_written_is_said(tmp_path):
-    with pytest.raises(Unsupported, match=r"written as \.mha, \.nii or \.nii\.gz"):
+    with pytest.raises(Unsupported, match=r"written as \.mha, \.nii, \.nii\.gz or \.nrrd"):
         write_volume(tmp_path / "a.npz", GRID, VALUES, "Gy")
     with pytest.raises(Inconsistent, match=r"shape \(4, 5\), their grid \(3, 4, 5\)"):
         write_volume(tmp_path / "a.mha", GRID, VALUES[0], "Gy")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_read_for_ct_only(tmp_path):
+def test_a_folder_holds_ct_or_activity(tmp_path):
     with pytest.raises(Unsupported, match="a folder of DICOM is read for CT"):
-        read_activity(tmp_path)
+        read_tia(tmp_path)
     with pytest.raises(Refused, match="the folder holds 0 DICOM series, one is needed"):
         read_hu(tmp_path)
 
 
 def test_uncalibrated_nifti_is_read_with_its_numbers(shared):
     """lu177_fap_multitime: 64 x 64 x 87, 8.833544 mm; sum x mL = 39.136 \"MBq\" at 4 h (its README)."""
-    grid, values = read_volume(shared / "real/lu177_fap_multitime/input/SPECT-004H_reg.nii.gz", "Bq/mL")
+    grid, values = read_volume(
+        shared / "real/lu177_fap_multitime/input/SPECT-004H_reg.nii.gz", "Bq/mL", assumed
+    )
     assert grid.shape_zyx == (87, 64, 64)
     assert grid.spacing_mm == pytest.approx((8.833544,) * 3, abs=1e-5)
     assert values.sum(dtype=float) * grid.voxel_ml / 1e6 == pytest.approx(39.136, abs=0.001)

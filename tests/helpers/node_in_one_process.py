@@ -20,6 +20,7 @@ from dicomnode.database.tables import CycleRow, FindingRow
 from dicomnode.model import Administration
 from dicomnode.node.receipts import ReceiptLedger
 from dicomnode.receive.arrivals import Arrival
+from tests.helpers.decided import AB, shown
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 CONFIG = """
@@ -82,7 +83,7 @@ class Desk:
     def administer(self, patient: str, at: str, mbq: float = 7400.0, **more: Any) -> int:
         """A person tells it."""
         number = decisions.administer(
-            self.house, patient, "Lu-177", mbq, at, "", 0.0, "AB", self._later(), **more
+            self.house, patient, "Lu-177", mbq, at, "", 0.0, AB, self._later(), **more
         )
         self.review(patient)
         return number
@@ -93,7 +94,9 @@ class Desk:
             contradictions.stop_contradicted(session, patient, self.house.config, self.now)
 
     def release(self, cycle_id: str) -> None:
-        decisions.release(self.house, cycle_id, "AB", "looked at", self._later())
+        decisions.release(
+            self.house, cycle_id, AB, "looked at", self._later(), seen=shown(self.house, cycle_id)
+        )
 
     def start(self, cycle_id: str) -> Job:
         """The job of a cycle that is ready."""

@@ -47,7 +47,7 @@ def test_every_name_of_the_journey_is_there() -> None:
 
 def test_every_verb_can_be_loaded_and_is_documented() -> None:
     texts = "".join(
-        p.read_text(encoding="utf-8") for p in [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
+        p.read_text(encoding="utf-8") for p in [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]
     )
     for verb in VERBS:
         assert cli.get_command(None, verb) is not None
@@ -63,7 +63,7 @@ def test_the_page_of_commands_is_what_the_program_says() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in [HERE / "README.md", *(HERE / "docs").glob("*.md")]:
+    for page in [HERE / "README.md", *(HERE / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
@@ -75,7 +75,7 @@ def headings(text: str) -> set[str]:
 
 
 def test_links_into_a_page_find_their_heading() -> None:
-    for page in [HERE / "README.md", *(HERE / "docs").glob("*.md")]:
+    for page in [HERE / "README.md", *(HERE / "docs").rglob("*.md")]:
         text = page.read_text(encoding="utf-8")
         for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
             other = page.parent / target if target else page

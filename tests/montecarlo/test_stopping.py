@@ -43,12 +43,11 @@ def test_a_nuclide_without_electrons_is_planned_by_its_photons():
 
 
 def test_a_time_is_kept_where_the_problem_is_large():
-    """125,000 source voxels of 90Y: 20 batches to 0.3 % would take a quarter of an hour on one core."""
+    """125,000 source voxels of 90Y: 20 batches to 0.3 % would take a quarter of an hour on one core. The time
+    ends it long before: a hundredth of those decays gives ten times that uncertainty at least."""
     problem = even("Y-90", 52)
-    simulate(problem, TransportSettings(decays=1e3, threads=1), 1, quiet)  # compiled
-    before = time.monotonic()
-    found = simulate(problem, TransportSettings(seconds=3, threads=1), 1, quiet)
-    assert time.monotonic() - before < 12  # tables and pilot do not count; a loaded machine
+    found = simulate(problem, TransportSettings(seconds=1, threads=1), 1, quiet)
+    assert found.uncertainty > 0.03
     assert (found.sigma_mev[problem.decays > 0] > 0).all()
 
 

@@ -155,6 +155,33 @@ def test_a_huge_association_request_is_refused(serve, raw):
     assert "limit 262144" in server.told("over-limit")
 
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def request_with_contexts(peer, number, called="NODE"):
+    """An association request that proposes CT under ``number`` contexts, their IDs repeated."""
+    request = bytearray(peer.associate_request(CT, called))
+    at = request.index(b"\x20\0", 6 + 68)
+    end = at + 4 + int.from_bytes(request[at + 2 : at + 4], "big")
+    request[at:end] = bytes(request[at:end]) * number
+    return struct.pack(">BxL", 1, len(request) - 6) + bytes(request[6:])
+
+
+def test_a_stranger_with_3000_contexts_is_refused_by_its_titles_and_a_friend_is_aborted(
+    serve, raw, good_peer
+):
+    server = serve()
+    friend = raw(server.port)
+    friend.socket.sendall(request_with_contexts(friend, 3000))
+    assert friend.read_pdu()[0] == 7
+    server.wait(lambda health: health["incidents"] == 1)
+    assert "it proposes 3000 presentation contexts" in server.told("malformed")
+    stranger = raw(server.port)
+    stranger.socket.sendall(request_with_contexts(stranger, 128, called="NOBODY"))
+    assert stranger.read_pdu()[0] == 3, "rejected, and nothing of its contexts was read"
+    good_peer(server)
+
+
 def test_pipelined_objects_wait_in_the_senders_buffers(serve, raw, good_peer):
     server = serve(stall_timeout_s=10.0)
     before = server.health()["peak_mb"]
@@ -282,7 +309,7 @@ def test_garbage_is_aborted_and_recorded(serve, raw, good_peer):
         assert peer.ending() in ("abort", "closed"), name
         good_peer(server)
     freed(server)
-    assert server.incidents().keys() == {"malformed"}
+    assert server.incidents().keys() == {"malformed", "association-refused"}, "titles are looked at first"
     assert server.health()["incidents"] == len(GARBAGE)
 
 

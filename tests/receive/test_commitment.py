@@ -95,6 +95,15 @@ def test_what_is_not_there_is_reported_as_failed_on_a_new_association(serve, ct,
     assert {item.FailureReason for item in report.FailedSOPSequence} == {0x0112}
 
 
+def test_an_object_that_is_named_four_thousand_times_is_looked_at_once(serve, ct, send, requestor):
+    ask, reports, _port = requestor
+    server, image = serve(), ct()
+    send(server.port, image)
+    assert ask(server.port, request_for(*[image.SOPInstanceUID] * 4000), stay=True) == 0
+    _event_type, report = reports.get(timeout=10)
+    assert uids(report.ReferencedSOPSequence) == [image.SOPInstanceUID]
+
+
 def test_a_report_that_nobody_takes_is_an_incident(serve, requestor):
     ask, _reports, _port = requestor
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -120,7 +129,7 @@ def test_a_request_that_lacks_something_is_refused(serve, requestor):
     for lacking in ("TransactionUID", "ReferencedSOPSequence"):
         information = request_for(generate_uid())
         del information[lacking]
-        assert ask(server.port, information, stay=False) == 0x0110
+        assert ask(server.port, information, stay=False) == 0x0115
     assert ask(server.port, request_for(generate_uid()), stay=False, action=7) == 0x0123
 
 

@@ -137,7 +137,7 @@ def test_of_several_records_the_latest_before_the_scan_is_chosen():
 
 
 def test_two_records_of_one_day_that_differ_are_refused():
-    with pytest.raises(Refused, match="'cylinder', 'again' all fit, are of 2026-11-01 and differ"):
+    with pytest.raises(Refused, match="'cylinder' and 'again' all fit, are of 2026-11-01 and differ"):
         choose([record(), record(name="again", cps_per_mbq=9.5)], scan(), Protocol(), "siemens-me")
     same = [record(), record(name="again", traceability="by another person")]
     assert choose(same, scan(), Protocol(), "siemens-me").name == "cylinder"

@@ -103,14 +103,14 @@ def test_totals_are_kept_within_a_hundredth(registered: RegisteredCycle) -> None
 def test_organs_keep_their_activity_after_registration(
     registered: RegisteredCycle, patient: SimulatedPatient
 ) -> None:
-    # The same masks on scans without shift and on registered ones. 4 %: linear interpolation of 6.6 mm
+    # The same regions on scans without shift and on registered ones. 4 %: linear interpolation of 6.6 mm
     # voxels widens the image a little, so that small organs lose to their surroundings.
     assert registered.regions is not None
     for point in registered.points:
         still = scan(patient, point.hours, pose=Pose()).activity
         for name in ("liver", "spleen", "kidney left", "kidney right"):
-            mask = registered.regions.masks[name]
-            found, meant = (float(a.bq_per_ml[mask].sum()) for a in (point.activity, still))
+            share = registered.regions.shares[name]
+            found, meant = (float((a.bq_per_ml * share).sum()) for a in (point.activity, still))
             assert found == pytest.approx(meant, rel=0.04), (point.label, name)
 
 
@@ -244,7 +244,7 @@ def test_without_regions_the_time_point_nearest_to_24_hours_is_the_reference(
 def test_regions_decide_on_the_reference(
     patient: SimulatedPatient, scans: Scans, point: MakePoint, regions: LabelMap
 ) -> None:
-    drawn = replace(regions, masks={"liver": regions.masks["liver"]})
+    drawn = replace(regions, shares={"liver": regions.shares["liver"]})
     result = _pair(patient, point("T1", scans[1]), point("T2", scans[3], regions=drawn))
     assert result.reference == "T2"
 
@@ -255,8 +255,8 @@ def test_regions_of_another_time_point_are_brought_over(
     # Drawn where the patient lay at 72 h; on the reference they must lie on the patient's true organs.
     late = scans[2]
     shifted = _regions_in_pose(patient, late)
-    first = replace(regions, masks={"liver": regions.masks["liver"]})
-    second = replace(regions, masks={n: shifted[n] for n in ("liver", "spleen", "kidney left")})
+    first = replace(regions, shares={"liver": regions.shares["liver"]})
+    second = replace(regions, shares={n: shifted[n] for n in ("liver", "spleen", "kidney left")})
     result = _pair(patient, point("T1", scans[1], regions=first), point("T2", late, regions=second))
     assert result.regions is not None
     assert result.regions.names == ("liver", "spleen", "kidney left")
@@ -275,7 +275,7 @@ def test_a_region_that_the_reference_does_not_show_whole_holds_the_cycle(
     whole = scans[1].activity
     short = ActivityMap(replace(whole.grid, shape_zyx=(24, *whole.grid.shape_zyx[1:])), whole.bq_per_ml[:24])
     own = regions_on(patient, short.grid)
-    first = replace(own, masks={"kidney left": own.masks["kidney left"]}, volume_ml={})
+    first = replace(own, shares={"kidney left": own.shares["kidney left"]}, volume_ml={})
     masks = {name: np.zeros(whole.grid.shape_zyx, dtype=bool) for name in ("inside", "half", "beyond")}
     for name, (low, high) in {"inside": (15, 19), "half": (22, 26), "beyond": (27, 31)}.items():
         masks[name][low:high, 30:36, 30:36] = True

@@ -24,7 +24,7 @@ from dicomnode.model import (
 )
 from dicomnode.results.course import course_doses
 from dicomnode.results.dvh import cumulative_dvh
-from dicomnode.results.organs import dose_at_volume, organ_doses, uncertainty
+from dicomnode.results.organs import Filled, dose_at_volume, organ_doses, uncertainty
 from dicomnode.results.radiobiology import (
     bed_map,
     biologically_effective_dose,
@@ -73,13 +73,18 @@ def test_the_mean_is_energy_over_mass_unless_the_volume_is_asked_for() -> None:
 
 def test_near_maximum_median_and_near_minimum_are_those_of_1_to_100() -> None:
     """Voxels of 1, 2, ... 100 Gy: 2 % receive at least 99, 50 % at least 51, 98 % at least 3 Gy."""
-    assert dose_at_volume(np.arange(1.0, 101.0), (2.0, 50.0, 98.0, 100.0)) == (99.0, 51.0, 3.0, 1.0)
+    assert dose_at_volume(np.arange(1.0, 101.0), np.ones(100), (2.0, 50.0, 98.0, 100.0)) == (
+        99.0,
+        51.0,
+        3.0,
+        1.0,
+    )
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=60), st.floats(0.01, 100.0))
 def test_at_least_x_percent_receive_dx_and_no_greater_voxel_dose_does(doses: list[float], x: float) -> None:
     gy = np.array(doses)
-    (found,) = dose_at_volume(gy, (x,))
+    (found,) = dose_at_volume(gy, np.ones(gy.size), (x,))
     assert 100.0 * np.mean(gy >= found) >= x - 1e-9
     greater = gy[gy > found]
     if greater.size:
@@ -91,14 +96,14 @@ def test_noise_of_a_region_without_a_curve_falls_with_its_size() -> None:
     dose, _, regions, fit = scene(np.ones(GRID.shape_zyx), curves=(curve("field-of-view", 0.04),))
     curves = {c.region: c for c in fit.regions}
     for name, voxels in (("organ", 100), ("body", 200)):
-        found = uncertainty(name, regions.masks[name], dose, fit, curves, ResultsSettings())
+        found = uncertainty(name, Filled.of(regions.shares[name]), dose, fit, curves, ResultsSettings())
         assert found.noise == pytest.approx(0.1 * np.sqrt(5.896 / voxels), rel=1e-3)
         assert (found.tia, found.engine) == (pytest.approx(0.04), pytest.approx(0.05))
 
 
 def test_without_any_curve_the_map_errs_as_one() -> None:
     dose, _, regions, fit = scene(np.ones(GRID.shape_zyx))
-    found = uncertainty("organ", regions.masks["organ"], dose, fit, {}, ResultsSettings())
+    found = uncertainty("organ", Filled.of(regions.shares["organ"]), dose, fit, {}, ResultsSettings())
     assert (found.tia, found.noise) == (pytest.approx(0.1), 0.0)
 
 

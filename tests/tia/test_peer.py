@@ -22,12 +22,12 @@ def test_the_trapezoid_equals_the_peers_where_it_used_one(shared):
     folder = shared / "real/lu177_fap_multitime"
     points = []
     for name, hours in (("004", 4.0), ("024", 24.0), ("048", 48.0), ("168", 168.0)):
-        activity = read_activity(folder / f"input/SPECT-{name}H_reg.nii.gz")
+        activity = read_activity(folder / f"input/SPECT-{name}H_reg.nii.gz", lambda *_: True)
         smooth = gaussian_filter(activity.bq_per_ml.astype(float), 1.2)
         points.append(RegisteredTimePoint(name, hours, ActivityMap(activity.grid, smooth), QUALITY))
     nuclide = Nuclide("Lu-177", 574302.48, EnergyPerDecay(0.147, 0.035), "the peer's summary.yaml")
     fit = integrate_points(points, None, nuclide, TiaSettings())
-    _, peer = read_volume(folder / "peer_output/Lu177_FAP_4tp_tia.nii.gz", "Bq s")
+    _, peer = read_volume(folder / "peer_output/Lu177_FAP_4tp_tia.nii.gz", "Bq s", lambda *_: True)
     _, model = read_volume(folder / "peer_output/Lu177_FAP_4tp_model_id.nii.gz", "label")
     used = model == TRAPEZOID_WITH_PHYSICAL_TAIL
     ours = fit.tia.mbq_s_per_ml[used].astype(float) * 1e6 * fit.tia.grid.voxel_ml

@@ -17,7 +17,8 @@ POINTS = 2e6
 
 
 def dvh_distance(pair: Pair, region: str, *, draws: int = 0, seed: int = 0) -> Measure:
-    """Area between the two histograms of a region, Gy: mean of abs(P_(k) - R_(k)) over sorted doses.
+    """Area between the two histograms of a region, Gy: for voxels that the region fills, the mean of
+    abs(P_(k) - R_(k)) over sorted doses; a voxel filled in part counts by that part.
 
     It equals the W1 distance of the two dose distributions. Noise widens the reference's histogram, so the
     distance is never zero and may even *fall* for a real fault: compare it with ``expected``.
@@ -27,7 +28,7 @@ def dvh_distance(pair: Pair, region: str, *, draws: int = 0, seed: int = 0) -> M
     words = f"{region}: the dose-volume histograms are {value:.4g} Gy apart"
     relative = (
         {"relative_to_mean": value / mean}
-        if (mean := float(pair.reference[pair.regions[region]].mean()))
+        if (mean := float(np.average(pair.reference, weights=pair.regions[region])))
         else {}
     )
     if not draws:
@@ -40,24 +41,37 @@ def dvh_distance(pair: Pair, region: str, *, draws: int = 0, seed: int = 0) -> M
 
 
 def _distance(pair: Pair, region: str) -> float:
-    mask = pair.regions[region]
-    return float(np.abs(np.sort(pair.evaluated[mask]) - np.sort(pair.reference[mask])).mean())
+    mine, theirs, part, _ = _voxels(pair, region)
+    both = np.concatenate([mine, theirs])
+    order = np.argsort(both, kind="stable")
+    ahead = np.cumsum(np.concatenate([part, -part])[order])[:-1]
+    return float(np.abs(ahead) @ np.diff(both[order]) / part.sum())
 
 
-def dose_at_volume(doses: Float, percent: float) -> float:
+def _voxels(pair: Pair, region: str) -> tuple[Float, Float, Float, Float]:
+    """Evaluated and reference dose of the voxels that a region touches, its part of each, and sigma."""
+    share = pair.regions[region]
+    inside = share > 0
+    return pair.evaluated[inside], pair.reference[inside], share[inside], np.sqrt(pair.variance[inside])
+
+
+def dose_at_volume(doses: Float, part: Float, percent: float) -> float:
     """Dose that at least ``percent`` of the volume receives, Gy: D2, D50, D98.
 
-    Linear between voxels (each stands for its middle), as ``numpy.percentile``. A single voxel has one
-    dose for all. Raises OutOfDomain outside 0 to 100.
+    ``part`` of each voxel counts. Linear between voxels (each stands for its middle), for whole voxels as
+    ``numpy.percentile``. A single voxel has one dose for all. Raises OutOfDomain outside 0 to 100.
     """
     if not 0.0 <= percent <= 100.0:
         raise OutOfDomain("volume", percent, "%", "0 to 100")
-    return float(np.percentile(doses, 100.0 - percent))
+    rising = np.argsort(doses, kind="stable")
+    middles = np.cumsum(part[rising]) - part[rising] / 2.0
+    wanted = middles[0] + (1.0 - percent / 100.0) * (middles[-1] - middles[0])
+    return float(np.interp(wanted, middles, doses[rising]))
 
 
-def volume_at_dose(doses: Float, level_gy: float) -> float:
-    """Share of the voxels with at least ``level_gy``, %."""
-    return 100.0 * float(np.count_nonzero(doses >= level_gy)) / doses.size
+def volume_at_dose(doses: Float, part: Float, level_gy: float) -> float:
+    """Share of the volume with at least ``level_gy``, %."""
+    return 100.0 * float(part[doses >= level_gy].sum()) / float(part.sum())
 
 
 def dvh_differences(
@@ -69,14 +83,14 @@ def dvh_differences(
     voxels of the region, that often or as often as ``POINTS`` allows: ``expected`` is the bias, ``spread``
     is widened by the dispersion, p is two-sided normal.
     """
-    mask = pair.regions[region]
-    mine, theirs, sigma = pair.evaluated[mask], pair.reference[mask], np.sqrt(pair.variance[mask])
-    value = _points(mine, levels_gy) - _points(theirs, levels_gy)
+    mine, theirs, part, sigma = _voxels(pair, region)
+    value = _points(mine, part, levels_gy) - _points(theirs, part, levels_gy)
     count = max(draws, int(np.clip(POINTS / mine.size, 20, 200))) if draws and pair.noisy else 0
     rng = generator(seed)
     null = np.array(
         [
-            _points(mine, levels_gy) - _points(mine + sigma * rng.standard_normal(mine.size), levels_gy)
+            _points(mine, part, levels_gy)
+            - _points(mine + sigma * rng.standard_normal(mine.size), part, levels_gy)
             for _ in range(count)
         ]
     )
@@ -88,10 +102,10 @@ def dvh_differences(
     )
 
 
-def _points(doses: Float, levels_gy: tuple[float, ...]) -> Float:
+def _points(doses: Float, part: Float, levels_gy: tuple[float, ...]) -> Float:
     """D2, D50, D98, and V at each level."""
-    volumes = [dose_at_volume(doses, percent) for percent in PERCENTS]
-    return np.array([*volumes, *(volume_at_dose(doses, level) for level in levels_gy)])
+    volumes = [dose_at_volume(doses, part, percent) for percent in PERCENTS]
+    return np.array([*volumes, *(volume_at_dose(doses, part, level) for level in levels_gy)])
 
 
 def _difference(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, inf, isfinite, sqrt
 
-import numpy as np
 from scipy.stats import norm
 
 from dicomnode.compare.measure import Measure, two_sided
-from dicomnode.compare.pair import Bool, Pair
+from dicomnode.compare.pair import Float, Pair
 
 ONE_SIDED_95 = 1.645
 """95 % quantile of the normal distribution."""
@@ -76,25 +75,27 @@ def region_errors(
     limits = tolerance if isinstance(tolerance, Mapping) else dict.fromkeys(pair.regions, tolerance)
     certain = float(norm.isf(false_alarms / max(1, len(pair.regions))))
     return tuple(
-        _region_error(name, mask, pair, limits[name], certain) for name, mask in pair.regions.items()
+        _region_error(name, share, pair, limits[name], certain) for name, share in pair.regions.items()
     )
 
 
-def _region_error(name: str, mask: Bool, pair: Pair, tolerance: float, certain: float) -> RegionError:
-    total = float(pair.reference[mask].sum())
-    count = int(np.count_nonzero(mask))
+def _region_error(name: str, share: Float, pair: Pair, tolerance: float, certain: float) -> RegionError:
+    inside = share > 0
+    part, evaluated, reference = share[inside], pair.evaluated[inside], pair.reference[inside]
+    total, count = float(reference @ part), float(part.sum())
+    mine = float(evaluated @ part)
     if total <= 0:
         # No dose to be relative to: noise may even have made it negative.
         return RegionError(
-            name, count * pair.grid.voxel_ml, float(pair.evaluated[mask].mean()), total / count,
-            inf if pair.evaluated[mask].any() else 0.0, inf, float("nan"), tolerance, State.UNDECIDED, inf,
+            name, count * pair.grid.voxel_ml, mine / count, total / count,
+            inf if evaluated.any() else 0.0, inf, float("nan"), tolerance, State.UNDECIDED, inf,
         )  # fmt: skip
-    off = float((pair.evaluated[mask] - pair.reference[mask]).sum())
-    error, sigma = off / total, sqrt(pair.widening * float(pair.variance[mask].sum())) / total
+    off = float((evaluated - reference) @ part)
+    error, sigma = off / total, sqrt(pair.widening * float(pair.variance[inside] @ part**2)) / total
     state, more = decided(abs(error), sigma, tolerance, certain)
     z = error / sigma if sigma else float("nan")
     return RegionError(
-        name, count * pair.grid.voxel_ml, float(pair.evaluated[mask].mean()), total / count,
+        name, count * pair.grid.voxel_ml, mine / count, total / count,
         error, sigma, z, tolerance, state, more,
     )  # fmt: skip
 

@@ -85,9 +85,9 @@ def region_gate(pair: Pair, settings: VerdictSettings) -> tuple[Gate, tuple[Regi
     """Every region's mean within its tolerance, with its standard error."""
     limits = {
         name: settings.small_region_share
-        if np.count_nonzero(mask) * pair.grid.voxel_ml < settings.small_region_ml
+        if share.sum() * pair.grid.voxel_ml < settings.small_region_ml
         else settings.region_share
-        for name, mask in pair.regions.items()
+        for name, share in pair.regions.items()
     }
     errors = region_errors(pair, limits, settings.region_p)
     if not errors:

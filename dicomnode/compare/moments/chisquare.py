@@ -154,8 +154,8 @@ def tolerance_covariance(pair: Pair, degree: int, tolerance: Tolerance) -> Float
             reference, degree, pair.spacing_zyx, tolerance.correlation_mm
         )
     if tolerance.regions > 0:
-        for mask in pair.regions.values():
-            mode = moments(np.ascontiguousarray(cut(np.where(mask, pair.reference, 0.0), box)), degree)
+        for share in pair.regions.values():
+            mode = moments(np.ascontiguousarray(cut(share * pair.reference, box)), degree)
             total += tolerance.regions**2 * np.outer(mode, mode)
     return total
 

@@ -7,6 +7,7 @@ remembered in ``faults``.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import struct
 import warnings
@@ -17,16 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.values import convert_value
 
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
+from dicomnode.model.text import printable, shortened
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT_LE, EXPLICIT_LE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 NATIVE = frozenset({IMPLICIT_LE, EXPLICIT_LE})
 MAX_ITEMS = 100_000
 """Longest sequence that is walked; a whole-body enhanced object has a few thousand frames."""
+LONGEST_IDENTITY = 64
+"""PS3.5 6.2: most characters of LO and of UI."""
+_CODECS = frozenset(codecs.lookup(name).name for name in python_encoding.values())
+"""Of the character sets that DICOM defines (PS3.3 C.12.1.1.2); Python has others, that run escapes."""
 
 # What pydicom 3 raises on odd content, as met with malformed files. OSError among them, without an errno,
 # for a truncated sequence.
@@ -73,20 +83,41 @@ class Attributes:
     def __init__(self, dataset: Any, faults: list[str] | None = None) -> None:
         self.dataset = dataset
         self.faults = faults if faults is not None else []
+        _only_defined_characters(dataset)
 
     def value(self, tag: str | tuple[int, int]) -> Any:
         """Decoded value by keyword or (group, element); None where absent, empty or unreadable."""
         try:
             if tag not in self.dataset:
                 return None
-            value = self.dataset[tag].value
+            element = self.dataset[tag]
+            value = _by_dictionary(element, self.dataset) if element.VR == "UN" else element.value
             return None if value is None or value == "" else value
         except PARSE_FAULTS:
             self.faults.append(_name(tag))
             return None
 
+    def holds(self, tag: str | tuple[int, int]) -> bool:
+        """Whether the element is there with a value, be it readable or not."""
+        try:
+            raw = self.dataset.get_item(tag).value if tag in self.dataset else None
+            return raw is not None and (not hasattr(raw, "__len__") or len(raw) > 0)
+        except PARSE_FAULTS:
+            return True
+
     def text(self, tag: str | tuple[int, int]) -> str:
-        """Value as text, several values joined by a backslash; empty where there is none."""
+        """Value as text, several values joined by a backslash; empty where there is none.
+
+        The gate for text from outside: what is not printable becomes its code point, what is longer than
+        any real text is cut and remembered in ``faults``. The file in the store keeps what came.
+        """
+        whole = self._text(tag)
+        text = shortened(whole)
+        if text is not whole:
+            self.faults.append(_name(tag))
+        return printable(text)
+
+    def _text(self, tag: str | tuple[int, int]) -> str:
         value = self.value(tag)
         if value is None:
             return ""
@@ -144,6 +175,40 @@ class Attributes:
         items = self.items(tag)
         return items[0] if items else Attributes({}, self.faults)
 
+    def identity(self, tag: str) -> str:
+        """Text that tells patients apart. Call it before anything else touches the element.
+
+        Raises Refused, with the bytes, where the declared character set cannot decode them, where they hold
+        control characters, or where there are more than ``LONGEST_IDENTITY`` characters: two patients must
+        not become one because of what was replaced or cut.
+        """
+        raw = self._bytes(tag)
+        text = self._text(tag)
+        undeclared = not raw.isascii() and self.dataset.original_character_set in (
+            default_encoding,
+            [default_encoding],
+        )
+        if undeclared or "\N{REPLACEMENT CHARACTER}" in text:
+            why = "its bytes cannot be decoded with the character set that the object declares"
+        elif printable(text) != text:
+            why = "it holds characters that cannot be printed"
+        elif len(text) > LONGEST_IDENTITY:
+            why = f"it has {len(text)} characters, and DICOM allows {LONGEST_IDENTITY}"
+        else:
+            return text
+        raise Refused(
+            f"{tag} is no identity: {why}", uid=self.uid,
+            attribute=tag, value=raw[:LONGEST_IDENTITY].hex(" "),
+            remedy="Correct it (or SpecificCharacterSet) at the sender and send the object again",
+        )  # fmt: skip
+
+    def _bytes(self, tag: str) -> bytes:
+        """Bytes of a text as they came; empty where absent or decoded before."""
+        if tag not in self.dataset:
+            return b""
+        element = self.dataset.get_item(tag)
+        return element.value or b"" if isinstance(element, RawDataElement) else b""
+
     def require(self, tag: str, remedy: str = "") -> str:
         """Text of an attribute that must be there. Raises MissingAttribute."""
         text = self.text(tag)
@@ -162,6 +227,30 @@ class Attributes:
     def transfer_syntax(self) -> str:
         """Transfer Syntax UID of the file."""
         return Attributes(getattr(self.dataset, "file_meta", {})).text("TransferSyntaxUID")
+
+
+def _only_defined_characters(dataset: Any) -> None:
+    """pydicom takes every codec of Python for a character set, ``unicode_escape`` among them: what DICOM
+    does not define is read as ASCII."""
+    used = getattr(dataset, "original_character_set", ())
+    names = [used] if isinstance(used, str) else used
+    if any(name and codecs.lookup(name).name not in _CODECS for name in names):
+        dataset.set_original_encoding(*dataset.original_encoding, ["ascii"])
+
+
+def _by_dictionary(element: Any, dataset: Any) -> Any:
+    """The value of an element that came as UN, by the VR of the data dictionary.
+
+    A value of more than 64 KB whose VR has a length of 16 bits is written as UN in explicit VR, implicit VR
+    little endian within (PS3.5 6.2.2, note 2, and CP-1066); pydicom leaves those as bytes.
+    """
+    if not isinstance(element.value, bytes) or not dictionary_has_tag(element.tag):
+        return element.value
+    vr = dictionary_VR(element.tag)
+    if " or " in vr or vr == "UN":
+        return element.value
+    raw = RawDataElement(element.tag, vr, len(element.value), element.value, 0, True, True)
+    return convert_value(vr, raw, convert_encodings(dataset.original_character_set))
 
 
 def _name(tag: str | tuple[int, int]) -> str:

@@ -9,10 +9,13 @@ from zoneinfo import ZoneInfo
 from dicomnode.dicom import sop_classes as sop
 from dicomnode.dicom.header.administration import administrations_of, reports_administration
 from dicomnode.dicom.header.dataset import NATIVE, Attributes, open_object, quiet
-from dicomnode.dicom.header.radiopharmaceutical import Injected, acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.orientation import stated_position
+from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.errors import Refused
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import InstanceHeader, Role
+from dicomnode.model.text import shortened
 
 # Attributes that rules of other rooms need, kept as text by keyword.
 FACTS = (
@@ -23,9 +26,14 @@ FACTS = (
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices",
     "PatientPosition", "DecayCorrection", "DecayFactor", "CorrectedImage", "AttenuationCorrectionMethod",
     "ScatterCorrectionMethod", "ReconstructionMethod", "ConvolutionKernel", "ActualFrameDuration",
-    "PatientWeight", "PatientSize", "KVP",
+    "PatientWeight", "PatientSize", "KVP", "PatientName", "PatientBirthDate", "PatientSex",
+    "IssuerOfPatientID", "ContrastBolusAgent", "SliceThickness",
 )  # fmt: skip
 
+LONGEST_CODE = 16
+"""Characters of a code string (PS3.5 6.2, CS)."""
+_UID = re.compile(r"[0-9.]{1,64}")
+"""PS3.5 9.1; other makers' UIDs may carry leading zeros."""
 NOISE_LABEL = "ACTIVITY_NOISE"
 """ContentLabel of replicates of a SPECT that was reconstructed here (``parametric_map``)."""
 
@@ -44,24 +52,30 @@ def read_header(path: Path, zone: ZoneInfo) -> InstanceHeader:
     """What the instance at ``path`` says of itself; ``zone`` is the site's, for times without an offset.
 
     An object that parses is never an error: where it is of no use its role is ``Role.UNUSED`` and
-    ``unused_because`` says why. Raises Refused for what cannot be parsed as DICOM.
+    ``unused_because`` says why. Raises Refused for what cannot be parsed as DICOM, and for a Patient ID or
+    a UID that nothing could be kept apart by.
     """
     obj = open_object(path, pixels=False)
+    patient_id = obj.identity("PatientID")
+    for keyword in (*_IDENTITY, "FrameOfReferenceUID"):
+        _check_uid(obj, keyword)
     role, because = role_of(obj)
     clock = clock_of(obj, zone)
     acquired = acquired_at(obj, clock)
     injected = _injected_of_report(obj, zone) if role is Role.ADMINISTRATION else read_injected(obj, clock)
-    about_time = acquired.findings if role in (Role.EMISSION, Role.PROJECTIONS, Role.CT) else ()
-    findings = (*about_time, *injected.findings)
+    lies = stated_position(obj)
+    is_scan = role in (Role.EMISSION, Role.PROJECTIONS, Role.CT)
+    findings = (*(acquired.findings + lies.findings if is_scan else ()), *injected.findings)
     facts = {key: text for key in FACTS if (text := obj.text(key))} | _nm_facts(obj)
+    facts |= {"PatientPosition": lies.value} if lies.value else {}
     return InstanceHeader(
         sop_instance_uid=obj.uid,
         sop_class_uid=obj.text("SOPClassUID"),
         series_instance_uid=obj.text("SeriesInstanceUID"),
         study_instance_uid=obj.text("StudyInstanceUID"),
         role=role,
-        modality=obj.text("Modality"),
-        patient_id=obj.text("PatientID"),
+        modality=shortened(obj.text("Modality"), LONGEST_CODE),
+        patient_id=patient_id,
         patient_name=obj.text("PatientName"),
         patient_birth_date=obj.text("PatientBirthDate"),
         patient_sex=obj.text("PatientSex"),
@@ -97,6 +111,15 @@ def role_of(obj: Attributes) -> tuple[Role, str]:
         syntax = obj.transfer_syntax or "unknown"
         return Role.UNUSED, f"it is in transfer syntax {syntax}; send it uncompressed, little endian"
     return role, because
+
+
+def _check_uid(obj: Attributes, keyword: str) -> None:
+    uid = obj.text(keyword)
+    if uid and not _UID.fullmatch(uid):
+        raise Refused(
+            f"{keyword} is no UID: at most 64 digits and dots (PS3.5 9.1)", attribute=keyword,
+            value=shortened(uid, 80), remedy="Have the sender write a UID and send the object again",
+        )  # fmt: skip
 
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -192,11 +215,11 @@ def referenced_series(obj: Attributes) -> tuple[str, ...]:
 
 
 def _nm_facts(obj: Attributes) -> dict[str, str]:
-    """Collimator and energy windows, wherever the object keeps them (NM: in its sequences)."""
+    """Collimator, place and energy windows, wherever the object keeps them (NM: in its sequences)."""
     detector = obj.first("DetectorInformationSequence")
     facts = {
         key: text
-        for key in ("CollimatorGridName", "CollimatorType")
+        for key in ("CollimatorGridName", "CollimatorType", "ImagePositionPatient", "ImageOrientationPatient")
         if (text := detector.text(key) or obj.text(key))
     }
     windows = obj.items("EnergyWindowInformationSequence")

@@ -141,36 +141,3 @@ def administered_at(item: Attributes, clock: Clock, uid: str) -> Instant:
     return Instant(
         start.at, (*start.findings, Finding(rule, Severity.WARNING, sentence, apart, 60.0, "s", uid))
     )
-
-
-def acquired_at(obj: Attributes, clock: Clock) -> Instant:
-    """Start of the acquisition: AcquisitionDateTime, AcquisitionDate with Time, the earliest frame's.
-
-    SeriesDate and SeriesTime stand in with a finding; processing may have written them.
-    """
-    uid = obj.uid
-    stated = instant_of(obj.text("AcquisitionDateTime"), clock, uid)
-    if stated.at is None:
-        stated = instant(obj.text("AcquisitionDate"), obj.text("AcquisitionTime"), clock, uid)
-    if stated.at is None:
-        stated = _first_frame(obj, clock)
-    if stated.at is not None:
-        return stated
-    series = instant(obj.text("SeriesDate"), obj.text("SeriesTime"), clock, uid)
-    if series.at is None:
-        return series
-    sentence = (
-        "the object states no acquisition date and time; SeriesDate and SeriesTime are used, which "
-        "processing may have rewritten: check the time of the acquisition"
-    )
-    finding = Finding("acquisition-time-from-series", Severity.WARNING, sentence, subject=uid)
-    return Instant(series.at, (*series.findings, finding))
-
-
-def _first_frame(obj: Attributes, clock: Clock) -> Instant:
-    """The earliest FrameAcquisitionDateTime of an enhanced object."""
-    frames = obj.items("PerFrameFunctionalGroupsSequence")
-    texts = {f.first("FrameContentSequence").text("FrameAcquisitionDateTime") for f in frames}
-    read = (instant_of(text, clock, obj.uid) for text in texts)
-    instants = [(i.at.timestamp(), i) for i in read if i.at is not None]
-    return min(instants, key=lambda pair: pair[0])[1] if instants else Instant(None)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.dicom.header.dataset import Attributes
+from dicomnode.dicom.header.orientation import stated_position
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model import Finding, Severity
 
@@ -57,14 +58,7 @@ def patient_position(obj: Attributes) -> tuple[str, tuple[Finding, ...]]:
 
     Raises Inconsistent where they contradict each other, Unsupported for a patient who lies on the side.
     """
-    stated, coded = obj.text("PatientPosition").upper(), _coded_position(obj)
-    if stated and coded and stated != coded:
-        raise Inconsistent(
-            f"the patient lies {stated} by Patient Position and {coded} by the orientation codes",
-            attribute="PatientPosition", value=stated, uid=obj.uid,
-            remedy="Correct the acquisition's patient orientation and send it again",
-        )  # fmt: skip
-    position = stated or coded
+    position = stated_position(obj, refused=True).value or ""
     if position and position not in _TURNED:
         raise Unsupported(
             "only HFS, HFP, FFS and FFP are reconstructed", attribute="PatientPosition", value=position,
@@ -74,24 +68,6 @@ def patient_position(obj: Attributes) -> tuple[str, tuple[Finding, ...]]:
         return position, ()
     sentence = "the object does not say how the patient lay; head first supine was assumed"
     return "HFS", (Finding("patient-position", Severity.WARNING, sentence, subject=obj.uid),)
-
-
-# CID 20 and CID 21 of PS3.16, SNOMED-RT and SNOMED CT values, and Siemens' own for feet first; else the
-# meaning.
-_LIES = {"F-10340": "S", "40199007": "S", "F-10310": "P", "1240000": "P"}
-_ENTERS = {"F-10470": "HF", "102540008": "HF", "F-10480": "FF", "102541007": "FF", "G-5191": "FF"}
-
-
-def _coded_position(obj: Attributes) -> str:
-    orientation = obj.first("PatientOrientationCodeSequence")
-    lies = orientation.first("PatientOrientationModifierCodeSequence")
-    enters = obj.first("PatientGantryRelationshipCodeSequence")
-    meaning, way = lies.text("CodeMeaning").lower(), enters.text("CodeMeaning").lower()
-    back = _LIES.get(lies.text("CodeValue")) or (
-        "S" if "supine" in meaning else "P" if "prone" in meaning else ""
-    )
-    head = _ENTERS.get(enters.text("CodeValue")) or ("HF" if "head" in way else "FF" if "feet" in way else "")
-    return head + back if head and back else ""
 
 
 def rotations(obj: Attributes) -> tuple[Rotation, ...]:

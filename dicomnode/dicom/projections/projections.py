@@ -14,7 +14,8 @@ import numpy.typing as npt
 from dicomnode.dicom.header.camera_facts import facts_of
 from dicomnode.dicom.header.dataset import Attributes, one_value, open_object, quiet
 from dicomnode.dicom.header.headers import role_of
-from dicomnode.dicom.header.radiopharmaceutical import acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.radiopharmaceutical import clock_of, read_injected
 from dicomnode.dicom.projections.energy_windows import energy_windows, peak_window
 from dicomnode.dicom.projections.frames import Key, frame_index
 from dicomnode.dicom.projections.gantry import (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dicomnode.dicom.header.dataset import Attributes
-from dicomnode.dicom.regions.slabs import GAP, Float, Mask, Slabs, slab_faces
+from dicomnode.dicom.regions.outlines import Remarks, enclosed
+from dicomnode.dicom.regions.slabs import GAP, Float, Slabs, slab_faces
 from dicomnode.errors import Inconsistent, Refused
 from dicomnode.model import Finding, Severity
 
-CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
+XOR = "CLOSEDPLANAR_XOR"
+CLOSED = frozenset({"CLOSED_PLANAR", XOR})
 MAX_POINTS = 5_000_000
 MAX_PLANES = 3_000
 WIDEST_MM = 2_500.0
@@ -23,38 +25,110 @@ FINEST_MM, COARSEST_MM, PIXELS_ACROSS = 0.2, 1.0, 400
 """Pixels of the 2-D masks: a 400th of the region's width, but no finer and no coarser than this."""
 
 
+NO_ORGANS = frozenset({
+    "EXTERNAL", "SUPPORT", "FIXATION", "BOLUS", "MARKER", "REGISTRATION", "ISOCENTER", "CONTROL",
+    "DOSE_MEASUREMENT", "DOSE_REGION", "TREATED_VOLUME", "IRRAD_VOLUME", "DEVICE", "BRACHY_CHANNEL",
+    "BRACHY_ACCESSORY", "BRACHY_SRC_APP", "BRACHY_CHNL_SHLD",
+})  # fmt: skip
+"""RT ROI Interpreted Types (3006,00A4) of what is no organ and no lesion (PS3.3 C.8.8.8.1)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Roi:
-    """One region of interest: its number, name, frame of reference and closed contours (points, 3), mm."""
+    """One region of interest.
+
+    Attributes
+    ----------
+    number, name, frame_of_reference_uid : as stated
+    contours : closed contours (points, 3), mm
+    skipped : kinds of contours that enclose no area
+    xor : the contours are CLOSEDPLANAR_XOR
+    interpreted_as : RT ROI Interpreted Type; empty where not stated
+    contradiction : why the region cannot be believed; empty where it can
+    """
 
     number: int
     name: str
     frame_of_reference_uid: str
     contours: tuple[Float, ...]
     skipped: tuple[str, ...]
+    xor: bool = False
+    interpreted_as: str = ""
+    contradiction: str = ""
 
 
 def rois_of(obj: Attributes) -> Iterator[Roi]:
     """Every ROI of a structure set. Raises Refused for more points than any real object has."""
-    contours: dict[int | None, Attributes] = {
-        item.integer("ReferencedROINumber"): item for item in obj.items("ROIContourSequence")
+    numbers = Counter(item.integer("ROINumber") for item in obj.items("StructureSetROISequence"))
+    drawn = _by_number(obj, "ROIContourSequence")
+    kinds = {
+        number: {item.text("RTROIInterpretedType").upper() for item in items} - {""}
+        for number, items in _by_number(obj, "RTROIObservationsSequence").items()
     }
     budget = MAX_POINTS
     for item in obj.items("StructureSetROISequence"):
         number = item.integer("ROINumber")
-        closed, skipped = [], []
-        for contour in contours[number].items("ContourSequence") if number in contours else ():
-            kind = contour.text("ContourGeometricType").upper()
-            points = contour.numbers("ContourData")
-            budget -= len(points) // 3
-            if budget < 0:
-                raise Refused("the structure set holds more points than any real one", uid=obj.uid)
-            if kind in CLOSED and len(points) >= 9 and len(points) % 3 == 0:
-                closed.append(np.array(points).reshape(-1, 3))
-            else:
-                skipped.append(kind or "untyped")
-        uid = item.text("ReferencedFrameOfReferenceUID")
-        yield Roi(number or 0, item.text("ROIName"), uid, tuple(closed), tuple(skipped))
+        contours = [c for part in drawn.get(number, ()) for c in part.items("ContourSequence")]
+        closed, skipped, faulty = _contours(contours)
+        if any(p.holds("ContourSequence") and not p.items("ContourSequence") for p in drawn.get(number, ())):
+            faulty.append("a Contour Sequence that cannot be read")
+        budget -= sum(len(points) for points in closed)
+        if budget < 0:
+            raise Refused("the structure set holds more points than any real one", uid=obj.uid)
+        types = kinds.get(number, set())
+        yield Roi(
+            number or 0, item.text("ROIName"), item.text("ReferencedFrameOfReferenceUID"), tuple(closed),
+            tuple(skipped), any(c.text("ContourGeometricType").upper() == XOR for c in contours),
+            "/".join(sorted(types)),
+            _contradiction(number, numbers[number], len(drawn.get(number, ())), types, faulty),
+        )  # fmt: skip
+
+
+def undescribed(obj: Attributes) -> tuple[int | None, ...]:
+    """Numbers of contours that belong to no ROI of the structure set."""
+    known = {item.integer("ROINumber") for item in obj.items("StructureSetROISequence")}
+    return tuple(n for n in _by_number(obj, "ROIContourSequence") if n not in known)
+
+
+def _by_number(obj: Attributes, sequence: str) -> dict[int | None, list[Attributes]]:
+    found: dict[int | None, list[Attributes]] = {}
+    for item in obj.items(sequence):
+        found.setdefault(item.integer("ReferencedROINumber"), []).append(item)
+    return found
+
+
+def _contours(contours: Sequence[Attributes]) -> tuple[list[Float], list[str], list[str]]:
+    """Closed contours; kinds of those that enclose no area; and what is wrong with those that contradict
+    themselves."""
+    closed, skipped, faulty = [], [], []
+    for contour in contours:
+        kind = contour.text("ContourGeometricType").upper()
+        values = contour.numbers("ContourData")
+        stated = contour.integer("NumberOfContourPoints")
+        if contour.holds("ContourData") and not values:
+            faulty.append("Contour Data that cannot be read")
+        elif len(values) % 3 or (stated is not None and stated * 3 != len(values)):
+            faulty.append(f"a contour with {len(values)} numbers for {stated} points")
+        elif kind in CLOSED and len(values) >= 9:
+            closed.append(np.array(values).reshape(-1, 3))
+        else:
+            skipped.append(kind or "untyped")
+    return closed, skipped, faulty
+
+
+def _contradiction(number: int | None, same: int, parts: int, types: set[str], faulty: Sequence[str]) -> str:
+    """Why a ROI cannot be believed; empty where it can."""
+    if number is None:
+        return "it states no ROI Number, so its contours cannot be found"
+    if same > 1:
+        return f"{same} regions have the ROI Number {number}, so their contours cannot be told apart"
+    if parts > 1:
+        return f"its ROI Number {number} stands in {parts} items of contours"
+    if types & NO_ORGANS and types - NO_ORGANS:
+        return f"it is interpreted as {' and as '.join(sorted(types))}"
+    if faulty:
+        return f"{len(faulty)} of its contours cannot be used ({faulty[0]})"
+    return ""
 
 
 def usual_distance(rois: Sequence[Roi]) -> float:
@@ -71,11 +145,11 @@ def usual_distance(rois: Sequence[Roi]) -> float:
 def slabs_of(roi: Roi, fallback_mm: float) -> tuple[Slabs, tuple[Finding, ...]]:
     """Slabs of a ROI's contours.
 
-    In each plane a pixel is inside where a ray crosses the contours an odd number of times: contours
-    within contours are holes, and keyholes work. A slab reaches half-way to the neighbouring planes.
+    In each plane ``outlines.enclosed`` says what is inside: contours within contours are holes, keyholes
+    work, a contour drawn twice counts once. A slab reaches half-way to the neighbouring planes.
 
     ``fallback_mm``: thickness for a ROI with a single plane. Raises Inconsistent for contours that are not
-    flat or not parallel.
+    flat or not parallel, or that lie within each other nearer than any wall is thick.
     """
     normal = _normal(roi.contours)
     axes = _axes(normal)
@@ -98,34 +172,21 @@ def slabs_of(roi: Roi, fallback_mm: float) -> tuple[Slabs, tuple[Finding, ...]]:
     pitch = float(np.clip((high - low).max() / PIXELS_ACROSS, FINEST_MM, COARSEST_MM))
     nu, nv = (np.ceil((high - low) / pitch).astype(int) + 1).tolist()
     plane = np.abs(along[:, None] - heights[None, :]).argmin(axis=0)
+    remarks = Remarks()
     masks = np.stack([
-        even_odd([(flat[i][:, :2] - low) / pitch for i in np.flatnonzero(plane == k)], (nv, nu))
+        enclosed([(flat[i][:, :2] - low) / pitch for i in np.flatnonzero(plane == k)], (nv, nu), pitch,
+                 roi.xor, remarks)
         for k in range(len(along))
     ])  # fmt: skip
+    if remarks.thinnest_mm:
+        raise Inconsistent(
+            f"in {len(remarks.thinnest_mm)} planes two of its outlines lie within each other "
+            f"{min(remarks.thinnest_mm):.2f} mm apart: a hole, or one outline drawn twice",
+            attribute="ContourData",
+        )
     origin = axes @ np.array([low[0], low[1], 0.0])
-    return Slabs(axes, origin, (pitch, pitch), lower, upper, masks), _about_gaps(roi, gaps, usual)
-
-
-def even_odd(polygons: Sequence[npt.NDArray[np.float64]], shape: tuple[int, int]) -> Mask:
-    """Pixels whose centre lies inside an odd number of closed polygons.
-
-    ``polygons``: (points, 2) as (u, v) in pixels, where pixel (v, u) has its centre at (u, v); ``shape``:
-    (v, u). An edge counts for rows from its lower end up to, not including, its upper end.
-    """
-    rows, columns = shape
-    toggles = np.zeros((rows, columns + 1), dtype=np.int32)
-    for polygon in polygons:
-        a, b = polygon, np.roll(polygon, -1, axis=0)
-        for (u0, v0), (u1, v1) in zip(a, b, strict=True):
-            if v0 > v1:
-                u0, v0, u1, v1 = u1, v1, u0, v0
-            first, last = max(0, int(np.ceil(v0))), min(rows, int(np.ceil(v1)))
-            if first >= last:
-                continue
-            v = np.arange(first, last)
-            crossing = np.ceil(u0 + (v - v0) * (u1 - u0) / (v1 - v0))
-            toggles[v, np.clip(crossing, 0, columns).astype(int)] += 1
-    return np.asarray(np.cumsum(toggles, axis=1)[:, :columns] % 2 == 1)
+    about = (*_about_outlines(roi, remarks, len(along)), *_about_gaps(roi, gaps, usual))
+    return Slabs(axes, origin, (pitch, pitch), lower, upper, masks), about
 
 
 def _normal(contours: Sequence[Float]) -> Float:
@@ -151,6 +212,21 @@ def _plane_positions(heights: Sequence[float] | Float) -> Float:
     ordered = np.sort(np.asarray(heights, dtype=np.float64))
     first = np.concatenate([[True], np.diff(ordered) > 0.1])
     return np.asarray(ordered[first])
+
+
+def _about_outlines(roi: Roi, remarks: Remarks, planes: int) -> Iterator[Finding]:
+    """What the outlines of a region's planes did to each other."""
+    name = roi.name or f"ROI {roi.number}"
+    said = (
+        ("contour-twice", remarks.twice, "an outline is there twice; it was counted once"),
+        ("contours-overlap", remarks.overlapping, "outlines overlap; they were taken together"),
+        ("contour-crosses-itself", remarks.self_crossing,
+         "an outline crosses itself, and what it encloses is not the area of its points"),
+    )  # fmt: skip
+    for rule, count, what in said:
+        if count:
+            sentence = f"region {name}: in {count} of {planes} planes {what}: look at how it is drawn"
+            yield Finding(rule, Severity.WARNING, sentence, float(count), subject=name)
 
 
 def _about_gaps(roi: Roi, gaps: Float, usual: float) -> tuple[Finding, ...]:

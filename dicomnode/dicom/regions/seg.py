@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +16,28 @@ from dicomnode.dicom.volumes.enhanced import Frame, frames_of
 from dicomnode.dicom.volumes.pixels import frame_count, matrix, pixel_bytes, stored_frames
 from dicomnode.dicom.volumes.stack import Plane, axes
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
+from dicomnode.model import Finding, Severity
 
+SAME_PLANE_MM = 0.02
+"""Frames nearer to each other lie in one plane."""
+APART = 0.02
+"""Relative difference of two statements of one distance that is rounding."""
 HALF_FRACTION = 0.5
 """A pixel of a FRACTIONAL segment belongs to it from this probability or occupancy on."""
 
 
-def segments_of(obj: Attributes) -> Iterator[tuple[int, str, Slabs | None]]:
-    """Number, label and slabs of every segment but a label map's background; None for one without pixels.
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One segment: slabs are None where it has no pixels or contradicts itself."""
+
+    number: int
+    label: str
+    slabs: Slabs | None
+    contradiction: str = ""
+
+
+def segments_of(obj: Attributes) -> tuple[tuple[Segment, ...], tuple[Finding, ...]]:
+    """Every segment but a label map's background, and what is to be said of the object.
 
     Segments may overlap; planes of a segment that were left out because they are empty stay empty. Raises
     Refused for compressed pixels, for pixels without a place in the patient (microscopy, projection), and
@@ -31,14 +48,48 @@ def segments_of(obj: Attributes) -> Iterator[tuple[int, str, Slabs | None]]:
     values = _values(obj)
     labelled = obj.text("SOPClassUID") == sop.LABELMAP_SEGMENTATION
     owner = [] if labelled else [_owner(frame, obj) for frame in frames]
+    thickness, about = _distance(frames, planes, obj)
+    numbers = Counter(item.integer("SegmentNumber") for item in obj.items("SegmentSequence"))
+    present = {int(n) for n in np.unique(values)} - {0} if labelled else set(owner)
+    strangers = sorted(present - set(numbers))
+    found = _segments(obj, planes, values, owner if not labelled else None, numbers, thickness)
+    return tuple(found), (*about, *_undescribed(strangers, obj.uid))
+
+
+def _segments(
+    obj: Attributes,
+    planes: list[Plane],
+    values: npt.NDArray[np.signedinteger],
+    owner: list[int] | None,
+    numbers: Counter[int | None],
+    thickness_mm: float,
+) -> Iterator[Segment]:
+    """Segments, of a label map where frames have no ``owner``."""
     for item in obj.items("SegmentSequence"):
-        number = item.integer("SegmentNumber") or 0
-        if labelled and number == 0:
+        stated = item.integer("SegmentNumber")
+        number, label = stated or 0, item.text("SegmentLabel")
+        if owner is None and stated == 0:
             continue  # the background
-        mine = range(len(frames)) if labelled else [k for k, n in enumerate(owner) if n == number]
-        masks = [(planes[k], values[k] == number if labelled else values[k].astype(bool)) for k in mine]
+        if stated is None or numbers[stated] > 1:
+            why = f"{numbers[stated]} segments have the Segment Number {stated}; their pixels are one"
+            yield Segment(number, label, None, why if stated is not None else "it states no Segment Number")
+            continue
+        mine = range(len(planes)) if owner is None else [k for k, n in enumerate(owner) if n == number]
+        masks = [(planes[k], values[k] == number if owner is None else values[k].astype(bool)) for k in mine]
         masks = [(plane, mask) for plane, mask in masks if mask.any()]
-        yield number, item.text("SegmentLabel"), _slabs(masks, _thickness(frames, planes, obj), obj)
+        try:
+            yield Segment(number, label, _slabs(masks, thickness_mm, obj))
+        except Inconsistent as fault:
+            yield Segment(number, label, None, fault.reason)
+
+
+def _undescribed(numbers: list[int], uid: str) -> Iterator[Finding]:
+    if numbers:
+        sentence = (
+            f"the segmentation has pixels of the segments {', '.join(map(str, numbers))}, which it does not "
+            "describe: send it with every segment described"
+        )
+        yield Finding("segment-not-described", Severity.HOLD, sentence, float(len(numbers)), 0.0, "", uid)
 
 
 def _planes(frames: list[Frame], obj: Attributes) -> list[Plane]:
@@ -88,19 +139,51 @@ def _owner(frame: Frame, obj: Attributes) -> int:
     return number
 
 
-def _thickness(frames: list[Frame], planes: list[Plane], obj: Attributes) -> float:
-    """Distance of neighbouring planes, mm: the smallest between frames' positions; for a single plane
-    SpacingBetweenSlices, else SliceThickness."""
+def _distance(frames: list[Frame], planes: list[Plane], obj: Attributes) -> tuple[float, tuple[Finding, ...]]:
+    """Distance of neighbouring planes, mm, by their positions; what is stated counts for a single plane.
+
+    Planes that are empty may have been left out (PS3.3 C.8.20.2): where gaps differ, the stated distance
+    counts if it divides them all. A distance that contradicts the positions holds; a slice may be thicker or
+    thinner than planes are apart, so a thickness is only told of.
+    """
     normal = axes(planes[0].orientation, obj.uid)[2]
-    along = np.unique(np.round([float(np.array(p.position) @ normal) for p in planes], 2))
+    along = np.sort([float(np.array(p.position) @ normal) for p in planes])
     measures = frames[0].group("PixelMeasuresSequence")
-    stated = measures.number("SpacingBetweenSlices") or measures.number("SliceThickness")
-    smallest = float(np.diff(along).min()) if len(along) > 1 else 0.0
-    if smallest and stated and abs(stated) < smallest:  # frames between were left out as empty
-        return abs(stated)
-    if smallest or stated:
-        return smallest or abs(stated or 0.0)
-    raise MissingAttribute("a single frame states no thickness", attribute="SliceThickness", uid=obj.uid)
+    between = abs(measures.number("SpacingBetweenSlices") or 0.0)
+    thick = abs(measures.number("SliceThickness") or 0.0)
+    gaps = np.diff(along)
+    gaps = gaps[gaps > SAME_PLANE_MM]
+    if not len(gaps):
+        if not (between or thick):
+            raise MissingAttribute(
+                "a single frame states no thickness", attribute="SliceThickness", uid=obj.uid
+            )
+        return between or thick, ()
+    smallest = float(gaps[gaps < 1.5 * gaps.min()].mean())
+    if _divides(smallest, gaps):
+        return smallest, _about_distance(smallest, between, thick, obj.uid)
+    stated = next((d for d in (between, thick) if d and _divides(d, gaps)), 0.0)
+    return (stated, ()) if stated else (smallest, _about_distance(smallest, between, thick, obj.uid))
+
+
+def _divides(distance_mm: float, gaps: npt.NDArray[np.float64]) -> bool:
+    steps = gaps / distance_mm
+    return bool(np.abs(steps - np.rint(steps)).max() < APART)
+
+
+def _about_distance(found_mm: float, between_mm: float, thick_mm: float, uid: str) -> tuple[Finding, ...]:
+    """What to say where the positions' distance is not what the frames state."""
+    if between_mm and abs(between_mm - found_mm) > APART * found_mm:
+        said, severity = f"Spacing Between Slices (0018,0088) says {between_mm:g} mm", Severity.HOLD
+    elif not between_mm and thick_mm and abs(thick_mm - found_mm) > APART * found_mm:
+        said, severity = f"Slice Thickness (0018,0050) says {thick_mm:g} mm", Severity.WARNING
+    else:
+        return ()
+    sentence = (
+        f"the segmentation's planes are {found_mm:g} mm apart by their positions, {said}: the positions "
+        "count; look at the volumes of its regions"
+    )
+    return (Finding("segmentation-spacing", severity, sentence, found_mm, between_mm or thick_mm, "mm", uid),)
 
 
 def _slabs(masks: list[tuple[Plane, Mask]], thickness_mm: float, obj: Attributes) -> Slabs | None:

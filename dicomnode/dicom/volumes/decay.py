@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.model import Finding, Severity
+from dicomnode.model.statements import LONGEST_SCAN
 
 FACTOR_LIMIT = 0.005
 """Relative difference of stated and expected DecayFactor that is still taken for rounding."""
 ROUNDED = timedelta(seconds=2)
 """Siemens writes SeriesTime in whole seconds beside AcquisitionTime: it may come out a second later."""
-LONGEST_SCAN = timedelta(hours=12)
 
 
 @dataclass(frozen=True)

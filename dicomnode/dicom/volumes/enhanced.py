@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from dicomnode.dicom import sop_classes as sop
 from dicomnode.dicom.header.dataset import Attributes
-from dicomnode.dicom.header.radiopharmaceutical import Injected, acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.dicom.header.times import Clock, instant, instant_of
 from dicomnode.dicom.volumes.decay import Decay, SliceTimes, decay_of, scan_start
 from dicomnode.dicom.volumes.pixels import frame_count, matrix, stored_frames
 from dicomnode.dicom.volumes.pt import PetSlice, assemble, seconds
-from dicomnode.dicom.volumes.scale import scaling_of
+from dicomnode.dicom.volumes.scale import MAPPING, MAPPING_SHARED, scaling_of
 from dicomnode.dicom.volumes.stack import Plane, plane_of
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model.series import EmissionVolume
@@ -79,14 +80,15 @@ def _slice(
     obj: Attributes, frame: Frame, stored: npt.NDArray[np.signedinteger], clock: Clock, base: datetime
 ) -> PetSlice:
     content = frame.group("FrameContentSequence")
-    mappings = frame.items("RealWorldValueMappingSequence") or obj.items("RealWorldValueMappingSequence")
+    key = "RealWorldValueMappingSequence"
+    mappings = {MAPPING_SHARED: frame.items(key), MAPPING: obj.items(key)}
     units = obj.text("Units") or _converted(frame, "Units")
-    if not mappings and not units:
+    if not any(mappings.values()) and not units:
         raise Unsupported(
             "the enhanced PET image states no unit", attribute="RealWorldValueMappingSequence", uid=obj.uid,
             remedy="Export it with a real world value mapping in Bq/ml",
         )  # fmt: skip
-    scaling = scaling_of(obj, mappings, frame.group("PixelValueTransformationSequence"), units)
+    scaling = scaling_of(obj, mappings, frame.group("PixelValueTransformationSequence"), units, stored)
     acquired = instant_of(content.text("FrameAcquisitionDateTime"), clock, obj.uid).at or base
     reference = instant_of(content.text("FrameReferenceDateTime"), clock).at
     times = SliceTimes(
@@ -95,7 +97,8 @@ def _slice(
         seconds(content.number("FrameAcquisitionDuration")),
         frame.group("PETFrameCorrectionFactorsSequence").number("DecayFactor"),
     )
-    return PetSlice(frame.plane(), scaling.apply(stored, obj.uid), scaling.unit, scaling.origin, times)
+    values = scaling.apply(stored, obj.uid)
+    return PetSlice(frame.plane(), values, scaling.unit, scaling.origin, times, scaling.findings)
 
 
 def _decay(obj: Attributes, slices: list[PetSlice], clock: Clock, injected: Injected) -> Decay:

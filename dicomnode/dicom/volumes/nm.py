@@ -9,13 +9,15 @@ import numpy.typing as npt
 
 from dicomnode.dicom.header.camera_facts import facts_of
 from dicomnode.dicom.header.dataset import Attributes
-from dicomnode.dicom.header.radiopharmaceutical import acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.radiopharmaceutical import clock_of, read_injected
 from dicomnode.dicom.volumes.pixels import frame_count, matrix, stored_frames
-from dicomnode.dicom.volumes.scale import scaling_of
+from dicomnode.dicom.volumes.scale import MAPPING, MAPPING_SHARED, scaling_of
 from dicomnode.dicom.volumes.stack import Plane, axes, plane_of
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model import Finding, Grid, Severity
 from dicomnode.model.series import EmissionVolume
+from dicomnode.model.statements import Fact, Statement, within
 
 SLICE_VECTOR = 0x00540080
 
@@ -29,8 +31,10 @@ def read_nm(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
     clock = clock_of(obj, zone)
     order, about_order = slice_order(obj)
     grid, flipped = nm_grid(obj)
-    scaling = scaling_of(obj, _mappings(obj), obj, obj.text("Units"))
-    values = scaling.apply(stored_frames(obj)[order], obj.uid)
+    about_slices = slice_distance(obj, grid.spacing_mm[2], grid.spacing_mm[0])
+    stored = stored_frames(obj)[order]
+    scaling = scaling_of(obj, _mappings(obj), obj, obj.text("Units"), stored)
+    values = scaling.apply(stored, obj.uid)
     started, injected = acquired_at(obj, clock), read_injected(obj, clock)
     if started.at is None:
         raise MissingAttribute(
@@ -59,7 +63,14 @@ def read_nm(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
             "decay_reference": "DecayCorrection" if stated else "not stated in NM",
         },
         facts=facts_of(obj),
-        findings=started.findings + injected.findings + about_order + about_duration,
+        findings=(
+            *started.findings,
+            *injected.findings,
+            *about_order,
+            *about_duration,
+            *about_slices,
+            *scaling.findings,
+        ),
     )
 
 
@@ -95,6 +106,32 @@ def slice_order(obj: Attributes) -> tuple[npt.NDArray[np.intp], tuple[Finding, .
         return order, ()
     sentence = "frames are not stored in the order of their slices; they were sorted by SliceVector"
     return order, (Finding("slice-order", Severity.NOTE, sentence, subject=obj.uid),)
+
+
+SPACING = "SpacingBetweenSlices (0018,0088)"
+THICKNESS = "SliceThickness (0018,0050)"
+PIXELS = "PixelSpacing (0028,0030), since a SPECT's voxels are cubes"
+SLICE_DISTANCE = Fact(
+    name="the distance of the slices",
+    rule="slice-distance-contradicts",
+    places=(SPACING, THICKNESS, PIXELS),
+    agree=within(relative=0.01),
+    tolerance="1 %",
+    absent="without SpacingBetweenSlices refused: the other places have no sign",
+    remedy="release the cycle only where the volume has that height in the pictures of the report; else have "
+    "the sender export it with its true SpacingBetweenSlices",
+    show=lambda mm: f"{mm:.5g} mm",
+    standard="PS3.3 C.8.4.15",
+)
+
+
+def slice_distance(obj: Attributes, spacing_mm: float, pixels_mm: float) -> tuple[Finding, ...]:
+    """Whether thickness and, where none is stated, pixels agree with the signed spacing of an NM volume."""
+    thickness = obj.number("SliceThickness")
+    stated = [Statement(SPACING, abs(spacing_mm)), Statement(THICKNESS, thickness or None)]
+    if not thickness:
+        stated.append(Statement(PIXELS, pixels_mm))
+    return SLICE_DISTANCE.settle(stated, obj.text("SeriesInstanceUID")).findings
 
 
 def nm_grid(obj: Attributes) -> tuple[Grid, bool]:
@@ -168,8 +205,8 @@ def duration_s(obj: Attributes) -> tuple[float | None, tuple[Finding, ...]]:
     return (total or None), ()
 
 
-def _mappings(obj: Attributes) -> tuple[Attributes, ...]:
-    """Real world value mappings, at the top level or in the shared functional groups."""
+def _mappings(obj: Attributes) -> dict[str, tuple[Attributes, ...]]:
+    """Real world value mappings, at the top level and in the shared functional groups."""
     shared = obj.first("SharedFunctionalGroupsSequence")
     key = "RealWorldValueMappingSequence"
-    return obj.items(key) or shared.items(key)
+    return {MAPPING: obj.items(key), MAPPING_SHARED: shared.items(key)}

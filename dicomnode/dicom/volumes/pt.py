@@ -12,26 +12,29 @@ import numpy.typing as npt
 
 from dicomnode.dicom.header.camera_facts import facts_of
 from dicomnode.dicom.header.dataset import Attributes, one_value
-from dicomnode.dicom.header.radiopharmaceutical import Injected, acquired_at, clock_of, read_injected
+from dicomnode.dicom.header.instants import acquired_at
+from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.dicom.header.times import Clock, instant, instant_of
 from dicomnode.dicom.volumes.decay import Decay, SliceTimes, bed_offsets_s, decay_of, scan_start
 from dicomnode.dicom.volumes.pixels import matrix, stored_frames
-from dicomnode.dicom.volumes.scale import scaling_of
+from dicomnode.dicom.volumes.scale import MAPPING, scaling_of
 from dicomnode.dicom.volumes.stack import Plane, plane_of, stack
 from dicomnode.errors import Inconsistent, MissingAttribute
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import EmissionVolume
+from dicomnode.model.statements import once, one_scan
 
 
 @dataclass(frozen=True, eq=False)
 class PetSlice:
-    """One slice in its unit, with its place and times."""
+    """One slice in its unit, with its place and times, and what is doubtful in them."""
 
     plane: Plane
     values: npt.NDArray[np.float32]
     unit: str
     unit_origin: str
     times: SliceTimes
+    findings: tuple[Finding, ...] = ()
 
 
 def read_pet(objects: Sequence[Attributes], zone: ZoneInfo) -> EmissionVolume:
@@ -63,7 +66,8 @@ def read_pet(objects: Sequence[Attributes], zone: ZoneInfo) -> EmissionVolume:
     decay = decay_of(
         correction, [s.times for s in slices], start, injected.administered_at, injected.half_life_s, uid
     )
-    about_time = acquired_at(first, clock).findings
+    _refuse_mixed([read_injected(obj, clock) for obj in objects], uid)
+    about_time = tuple(f for f in acquired_at(first, clock).findings if f.subject != uid)
     return assemble(first, slices, matrix(first), decay, injected, about_time)
 
 
@@ -105,8 +109,30 @@ def assemble(
             "decay_reference": decay.origin,
         },
         facts=facts_of(obj) | {"bed_positions": str(beds)},
-        findings=findings + injected.findings + about_grid + decay.findings + _about_correction(obj),
+        findings=(
+            *findings,
+            *injected.findings,
+            *about_grid,
+            *decay.findings,
+            *_about_correction(obj),
+            *once(f for s in slices for f in s.findings if f.subject == uid),
+            *one_scan([t.acquired for t in times], uid),
+        ),
     )
+
+
+def _refuse_mixed(stated: Sequence[Injected], uid: str) -> None:
+    """Slices of one series hold one nuclide."""
+    for keyword, values in (
+        ("RadionuclideCodeSequence", {i.nuclide for i in stated if i.nuclide}),
+        ("RadionuclideHalfLife", {i.half_life_s for i in stated if i.half_life_s}),
+        ("RadiopharmaceuticalStartDateTime", {i.administered_at for i in stated if i.administered_at}),
+    ):
+        if len(values) > 1:
+            raise Inconsistent(
+                f"the slices of one series state {' and '.join(sorted(map(str, values)))}",
+                attribute=keyword, uid=uid, remedy="Send the series again, whole; two scans are two series",
+            )  # fmt: skip
 
 
 def _beds(times: list[SliceTimes]) -> tuple[int, float | None]:
@@ -117,8 +143,8 @@ def _beds(times: list[SliceTimes]) -> tuple[int, float | None]:
 
 
 def _slice(obj: Attributes, clock: Clock) -> PetSlice:
-    acquired = acquired_at(obj, clock).at
-    if acquired is None:
+    acquired = acquired_at(obj, clock)
+    if acquired.at is None:
         raise MissingAttribute(
             "the slice does not say when it was acquired", attribute="AcquisitionDate", uid=obj.uid,
             remedy="Without it no time-activity curve can be made: export it with its dates",
@@ -126,15 +152,17 @@ def _slice(obj: Attributes, clock: Clock) -> PetSlice:
     stored = stored_frames(obj)
     if len(stored) != 1:
         raise Inconsistent("a PET image holds one frame", attribute="NumberOfFrames", uid=obj.uid)
-    scaling = scaling_of(obj, obj.items("RealWorldValueMappingSequence"), obj, obj.text("Units"))
+    mappings = {MAPPING: obj.items("RealWorldValueMappingSequence")}
+    scaling = scaling_of(obj, mappings, obj, obj.text("Units"), stored[0])
     times = SliceTimes(
-        acquired,
+        acquired.at,
         seconds(obj.number("FrameReferenceTime")),
         seconds(obj.number("ActualFrameDuration")),
         obj.number("DecayFactor"),
     )
     plane = plane_of(obj, obj, obj, obj.uid)
-    return PetSlice(plane, scaling.apply(stored[0], obj.uid), scaling.unit, scaling.origin, times)
+    values, about = scaling.apply(stored[0], obj.uid), acquired.findings + scaling.findings
+    return PetSlice(plane, values, scaling.unit, scaling.origin, times, about)
 
 
 def seconds(milliseconds: float | None) -> float | None:

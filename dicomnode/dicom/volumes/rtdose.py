@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,47 @@ from dicomnode.dicom.volumes.stack import Plane, axes, plane_of, stack
 from dicomnode.dicom.write.rtdose import RT_DOSE_STORAGE
 from dicomnode.errors import Inconsistent, MissingAttribute, Refused, Unsupported
 from dicomnode.model import Grid
+from dicomnode.model.statements import Fact, Statement, within
 
+FIRST_OFFSET = "the first GridFrameOffsetVector (3004,000C)"
+POSITION_Z = "z of ImagePositionPatient (0020,0032)"
+FIRST_PLANE = Fact(
+    name="the place of the first dose plane",
+    rule="dose-plane-contradicts",
+    places=(FIRST_OFFSET, POSITION_Z),
+    agree=within(absolute=0.01),
+    tolerance="0.01 mm; a first offset of 0 makes all of them relative to the position",
+    absent="refused without either",
+    remedy="Have it exported again with offsets that begin at 0 or at the z of its position",
+    show=lambda mm: f"{mm:.6g} mm",
+    refused=True,
+    standard="PS3.3 C.8.8.3.2",
+)
+DOSE_TYPE = Fact(
+    name="the kind of the doses to compare",
+    rule="dose-type-contradicts",
+    places=("DoseType (3004,0004) of the evaluated dose", "DoseType (3004,0004) of the reference"),
+    agree=str.__eq__,
+    tolerance="none; a file of Gy counts as PHYSICAL",
+    absent="counts as PHYSICAL",
+    remedy="Compare absorbed dose (PHYSICAL) with absorbed dose, or two biologically effective doses",
+    refused=True,
+    standard="PS3.3 C.8.8.3",
+)
+DOSE_SUM = Fact(
+    name="what the doses to compare sum up",
+    rule="dose-summation-contradicts",
+    places=(
+        "DoseSummationType (3004,000A) of the evaluated dose",
+        "DoseSummationType (3004,000A) of the reference",
+    ),
+    agree=str.__eq__,
+    tolerance="none",
+    absent="a file of Gy states none and is not compared in this",
+    remedy="Compare two doses of one scope: a beam or a fraction is a part of a plan",
+    refused=True,
+    standard="PS3.3 C.8.8.3",
+)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -57,7 +98,7 @@ def _planes(obj: Attributes) -> list[Plane]:
         )
     if frames < 2:
         raise Unsupported("a dose of one plane is no volume", attribute="NumberOfFrames", uid=obj.uid)
-    along = np.array(offsets)
+    along = np.array(offsets) - offsets[0]
     _, _, normal = axes(first.orientation, obj.uid)
     if offsets[0] != 0.0:
         if not np.allclose(first.orientation, AXIAL, atol=1e-4):
@@ -66,9 +107,40 @@ def _planes(obj: Attributes) -> list[Plane]:
                 value=f"{offsets[0]:g}", uid=obj.uid,
                 remedy="Export it with offsets relative to the first frame",
             )  # fmt: skip
-        along = along - first.position[2]
+        stated = [Statement(FIRST_OFFSET, offsets[0]), Statement(POSITION_Z, first.position[2])]
+        FIRST_PLANE.settle(stated, obj.uid)
     position = np.array(first.position)
     return [Plane(tuple(position + d * normal), first.orientation, first.spacing) for d in along]
+
+
+@dataclass(frozen=True)
+class DoseKind:
+    """What a dose map holds: DoseType, and DoseSummationType or None where a plain file states none."""
+
+    dose_type: str = "PHYSICAL"
+    summation: str | None = None
+
+
+@quiet()
+def kind_of_dose(path: Path) -> DoseKind:
+    """DoseType and DoseSummationType of an RT Dose object. Raises Unsupported for DoseType ERROR."""
+    obj = open_object(path, pixels=False)
+    kind = obj.text("DoseType").upper() or "PHYSICAL"
+    if kind == "ERROR":
+        raise Unsupported("the object holds differences of doses, no dose", attribute="DoseType", value=kind,
+                          uid=obj.uid, remedy="Give the dose itself")  # fmt: skip
+    return DoseKind(kind, obj.text("DoseSummationType").upper() or None)
+
+
+def refuse_other_kind(evaluated: DoseKind, reference: DoseKind) -> None:
+    """Raises Inconsistent where two doses are not of one kind and scope."""
+    types, sums = DOSE_TYPE.places, DOSE_SUM.places
+    DOSE_TYPE.settle(
+        [Statement(types[0], evaluated.dose_type), Statement(types[1], reference.dose_type)], "these two"
+    )
+    DOSE_SUM.settle(
+        [Statement(sums[0], evaluated.summation), Statement(sums[1], reference.summation)], "these two"
+    )
 
 
 def frame_of_reference(path: Path) -> str:

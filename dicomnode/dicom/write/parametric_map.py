@@ -38,7 +38,7 @@ from dicomnode.dicom.write.modules import (
     reference,
 )
 from dicomnode.dicom.write.rtdose import upright
-from dicomnode.model import CountingNoise, DoseMap, Grid, TiaMap
+from dicomnode.model import CountingNoise, Grid, TiaMap
 
 PARAMETRIC_MAP_STORAGE = PARAMETRIC_MAP
 
@@ -62,6 +62,7 @@ TIA = Quantity(
 DOSE_SIGMA = Quantity(
     ("SIGMA_D", CODING_SCHEME, "Standard uncertainty of absorbed dose"), ("Gy", "Gy"), "DOSE_SIGMA"
 )
+"""k = 1, everything included that is known of a voxel: counts, fit, calibration, recovery and engine."""
 
 ACTIVITY_SIGMA = Quantity(
     ("SIGMA_A", CODING_SCHEME, "Standard uncertainty of activity concentration"),
@@ -84,10 +85,16 @@ def write_tia_map(
 
 
 def write_dose_sigma(
-    dose: DoseMap, patient: PatientStudy, identity: ObjectIdentity, *, sources: Sequence[SourceImage] = ()
+    grid: Grid,
+    sigma_gy: npt.NDArray[np.float32],
+    patient: PatientStudy,
+    identity: ObjectIdentity,
+    *,
+    sources: Sequence[SourceImage] = (),
 ) -> bytes:
-    """Standard uncertainty (k = 1) of the absorbed dose of each voxel, Gy."""
-    return write_map(dose.grid, dose.sigma_gy, DOSE_SIGMA, patient, identity, sources=sources)
+    """Standard uncertainty (k = 1) of the absorbed dose of each voxel, Gy, as
+    ``results.voxel_uncertainty.whole_sigma_gy`` gives it: activity over time and engine together."""
+    return write_map(grid, sigma_gy, DOSE_SIGMA, patient, identity, sources=sources)
 
 
 def write_activity_sigma(

@@ -32,6 +32,7 @@ from dicomnode.dicom.write.modules import (
     put_patient_study,
 )
 from dicomnode.model import OrganDose
+from dicomnode.model.text import printable
 
 COMPREHENSIVE_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.33"
 
@@ -158,7 +159,8 @@ def _group(organ: OrganDose, identity: ObjectIdentity, tia_sigma: float | None) 
     site, finding = finding_site(organ.region)
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=named_uid("region", identity.sop_instance_uid, organ.region), identifier=organ.region
+            uid=named_uid("region", identity.sop_instance_uid, organ.region),
+            identifier=printable(organ.region),
         ),
         finding_type=finding,
         finding_sites=[site] if site is not None else None,

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from dicomnode.errors import Inconsistent, OutOfDomain, Refused
 from dicomnode.model import Finding, Settings, Severity
+from dicomnode.model.choice import Choice
 from dicomnode.model.projections import Projections
 from dicomnode.recon.protocol import Protocol
 
@@ -93,6 +94,19 @@ class SpectCalibration(Settings):
         return Recovery(self.recovery_ml, self.recovery_power)
 
 
+SPECT_CALIBRATION: Choice[SpectCalibration] = Choice(
+    table="[[recon.calibration]]",
+    name=lambda r: r.name,
+    effect=lambda r: (
+        r.cps_per_mbq, r.relative_uncertainty, r.dead_time_us, r.recovery_ml, r.recovery_power,
+    ),
+    reach=lambda r: (
+        r.manufacturer, r.model, r.station, r.collimator, r.nuclide, r.windows_kev, r.protocol,
+    ),
+    since=lambda r: r.measured_on,
+)  # fmt: skip
+
+
 def windows_of(projections: Projections) -> tuple[tuple[tuple[float, float], ...], ...]:
     """Ranges of every window, in the order of energy, as a record states them."""
     ranges = (tuple(sorted(window.ranges_kev)) for window in projections.windows)
@@ -110,18 +124,7 @@ def choose(
     Refused : none fits; the sentence says of the nearest record what differs. Several of one day that differ
     """
     fit = fitting(records, projections, protocol, collimator)
-    scanned = projections.started_at.date()
-    earlier = [record.measured_on for record in fit if record.measured_on <= scanned]
-    day = max(earlier) if earlier else min(record.measured_on for record in fit)
-    of_day = [record for record in fit if record.measured_on == day]
-    if len({_effect(record) for record in of_day}) > 1:
-        names = ", ".join(repr(record.name) for record in of_day)
-        raise Refused(
-            f"the calibration records {names} all fit, are of {day} and differ",
-            attribute="measured_on", value=str(day), uid=projections.series_uid,
-            remedy="Leave one of them in the configuration",
-        )  # fmt: skip
-    return of_day[0]
+    return SPECT_CALIBRATION.among(fit, projections.started_at.date(), projections.series_uid)
 
 
 def fitting(
@@ -164,14 +167,6 @@ def age_findings(record: SpectCalibration, projections: Projections) -> tuple[Fi
     return (
         Finding("recon-calibration-age", Severity.WARNING, sentence, days, OLD_DAYS, "d", uid,
                 "our own choice"),
-    )  # fmt: skip
-
-
-def _effect(record: SpectCalibration) -> tuple[float | None, ...]:
-    """What a record does to an image and its report."""
-    return (
-        record.cps_per_mbq, record.relative_uncertainty, record.dead_time_us, record.recovery_ml,
-        record.recovery_power,
     )  # fmt: skip
 
 

@@ -146,7 +146,7 @@ def test_position_and_orientation_codes_must_agree(save: Save) -> None:
         ),
         "PatientGantryRelationshipCodeSequence": items({"CodeValue": "F-10480", "CodeMeaning": "feet-first"}),
     }
-    with pytest.raises(Inconsistent, match="HFS by Patient Position and FFS"):
+    with pytest.raises(Inconsistent, match=r"HFS by PatientPosition \(0018,5100\) and FFS by"):
         read_projections([save(tomo(**codes))], ZONE)
     ds = tomo(**codes)
     del ds.PatientPosition

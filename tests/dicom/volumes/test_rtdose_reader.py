@@ -10,7 +10,7 @@ import pytest
 
 from dicomnode.dicom.reference import PatientStudy
 from dicomnode.dicom.uids import named_uid
-from dicomnode.dicom.volumes.rtdose import read_rtdose
+from dicomnode.dicom.volumes.rtdose import DoseKind, kind_of_dose, read_rtdose, refuse_other_kind
 from dicomnode.dicom.write.modules import ObjectIdentity
 from dicomnode.dicom.write.rtdose import write_rtdose
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
@@ -65,6 +65,9 @@ def test_absolute_frame_offsets_give_the_same_place(written) -> None:
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, Unsupported, "no RT Dose"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, 1], "GridFrameOffsetVector": [5.0, 6, 7, 8]},
          Inconsistent, "axial doses only"),
+        # C1: the position says 30 mm, the first plane 10 mm (PS3.3 C.8.8.3.2 b: they must be equal)
+        ({"GridFrameOffsetVector": [10.0, 14.5, 19.0, 23.5]}, Inconsistent,
+         "10 mm by the first .* 30 mm by z"),
     ],
 )  # fmt: skip
 def test_a_dose_that_contradicts_itself_is_refused(written, values, error, said) -> None:
@@ -82,3 +85,22 @@ def test_the_dose_of_a_planning_system_is_read(shared) -> None:
     assert grid.spacing_mm[:2] == pytest.approx((ds.PixelSpacing[1], ds.PixelSpacing[0]))
     with pytest.raises(Unsupported, match="DoseUnits=RELATIVE"):
         read_rtdose(shared / "real/rt_objects/pydicom/rtdose.dcm")
+
+
+@pytest.mark.parametrize(
+    ("of_one", "of_other", "error", "said"),
+    [
+        ({"DoseType": "EFFECTIVE"}, {}, Inconsistent, "EFFECTIVE by DoseType .* PHYSICAL by DoseType"),
+        ({"DoseSummationType": "BEAM"}, {}, Inconsistent, "BEAM by .* PLAN by"),
+        ({"DoseType": "ERROR"}, {"DoseType": "ERROR"}, Unsupported, "differences of doses"),
+    ],
+)
+def test_doses_of_two_kinds_are_not_compared(written, tmp_path, of_one, of_other, error, said) -> None:
+    one, other = written[0], tmp_path / "other.dcm"
+    other.write_bytes(one.read_bytes())
+    refuse_other_kind(kind_of_dose(one), kind_of_dose(other))
+    refuse_other_kind(kind_of_dose(one), DoseKind())
+    changed(one, **of_one)
+    changed(other, **of_other)
+    with pytest.raises(error, match=said):
+        refuse_other_kind(kind_of_dose(one), kind_of_dose(other))

@@ -338,7 +338,9 @@ def all_objects(dose: DoseMap) -> dict[str, Callable[[], bytes]]:
         ),
         "plan": lambda: write_companion_plan(PATIENT, identity("plan"), label="Lu-177 cycle 1"),
         "tia": lambda: write_tia_map(TiaMap(dose.grid, dose.gy), PATIENT, identity("t"), sources=SOURCES),
-        "sigma": lambda: write_dose_sigma(dose, PATIENT, identity("s"), sources=CT),
+        "sigma": lambda: write_dose_sigma(
+            dose.grid, dose.sigma_gy, PATIENT, identity("s"), sources=CT
+        ),
         "report": lambda: write_organ_dose_sr(
             ORGANS, PATIENT, identity("sr"), sources=SOURCES, supersedes=old_report
         ),
