@@ -8,7 +8,9 @@ patient's own histories, what is left is smoothed and shrunk (``denoising``). No
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +19,19 @@ from pydantic import Field
 from dicomnode.dose.denoising.columns import GAS_BELOW, LUNG_BELOW, absorption
 from dicomnode.dose.denoising.correction import Corrected, corrected
 from dicomnode.dose.denoising.prior import electron_mev, photon_prior
-from dicomnode.dose.density_steps import THINNEST_G_PER_CM3, hot_at_steps, near_a_step
+from dicomnode.dose.denoising.thin import Thin, thin_correction, thin_tissue
+from dicomnode.dose.density_steps import hot_at_steps, near_a_step
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
 from dicomnode.dose.inputs import (
     decays,
     emitted_j,
-    mean_range_mm,
     require_energy,
     require_inputs,
     scaling_density,
     voxel_mass_kg,
     zero_dose,
 )
+from dicomnode.dose.low_rank import By
 from dicomnode.dose.transported import transported_media
 from dicomnode.errors import EngineUnavailable, OutOfDomain
 from dicomnode.model import Anatomy, DoseMap, EnergyBalance, Nuclide, Settings, TiaMap
@@ -58,8 +61,11 @@ ELECTRONS, LONG_RANGE = 0.005, 0.01
 """Relative error of electrons by the kernel of the source's medium, away from gas; where they reach beyond a
 voxel of lung (90Y: a ball of 36 mm in voxels of 2 and 4 mm is 1.1 % off) the second."""
 SHORT_RANGE = 0.25
-"""Of what kernels of the target's medium are off by at steps (``density_steps``), where electrons stay in a
-voxel of lung: the kernel of the source's medium knows the step's nearer side (our choice)."""
+"""Of what kernels of the target's medium are off by at steps (``density_steps``) and in lung: the kernel of
+the source's medium knows the step's nearer side (our choice)."""
+THIN = 0.05
+"""Relative error, at steps and in lung, of electrons corrected by transport (tests/dose/test_thin.py)."""
+BY_MEDIUM: tuple[By, By] = ("source", "target")
 PHOTONS = np.array([[0.010, 0.030, 0.030], [0.030, 0.050, 0.060], [0.040, 0.040, 0.060]])
 """Relative error of the corrected photons beyond noise, 1 sd: rows soft tissue, lung, bone; columns inside,
 at a density step, at the skin (simulated patient 4, 177Lu: docs/prediction.md)."""
@@ -99,6 +105,27 @@ class _Energy:
     sigma: Float64
 
 
+@dataclass(frozen=True, eq=False)
+class _Task:
+    tia: TiaMap
+    anatomy: Anatomy
+    nuclide: Nuclide
+    points: tuple[PointKernel, ...]
+    seed: int
+
+    @property
+    def whole(self) -> tuple[slice, slice, slice]:
+        nz, ny, nx = self.tia.grid.shape_zyx
+        return slice(0, nz), slice(0, ny), slice(0, nx)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """What is transported."""
+        material, media = transported_media(self.anatomy)
+        density, spacing = self.anatomy.density.g_per_cm3, self.tia.grid.spacing_mm
+        return Problem(decays(self.tia), density, material, media, spacing, members(self.nuclide))
+
+
 class Denoise:
     """The engine ``denoise``."""
 
@@ -131,10 +158,10 @@ class Denoise:
             return zero_dose(tia, "medium")
         self._require_memory(anatomy)
         progress(0.0, "kernels")
-        points = self._points(nuclide)
-        electrons = self._electrons(tia, anatomy, nuclide, points)
-        progress(0.2, "kernels of photons")
-        photons = self._photons(tia, anatomy, nuclide, points, seed, progress)
+        task = _Task(tia, anatomy, nuclide, self._points(nuclide), seed)
+        electrons = self._electrons(task, progress)
+        progress(0.3, "kernels of photons")
+        photons = self._photons(task, progress)
         progress(1.0, "dose")
         return self._dose_map(tia, anatomy, nuclide, electrons, photons)
 
@@ -145,55 +172,59 @@ class Denoise:
             require_energy(point, nuclide)
         return points
 
-    def _electrons(
-        self, tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, points: tuple[PointKernel, ...]
-    ) -> _Energy:
-        density = anatomy.density.g_per_cm3
-        mev = electron_mev(tia, density, points, self.settings.threads or 1)
-        nz, ny, nx = tia.grid.shape_zyx
-        whole = (slice(0, nz), slice(0, ny), slice(0, nx))
-        near = near_a_step(density, nuclide, tia.grid.spacing_mm, whole)
-        solid = scaling_density(anatomy, self.settings.minimum_density_g_per_cm3)
-        crossing = hot_at_steps(solid, nuclide, tia.grid.spacing_mm)
-        if mean_range_mm(nuclide.energy.electron_mev) < THINNEST_G_PER_CM3 * min(tia.grid.spacing_mm):
-            everywhere, at_steps = ELECTRONS, np.where(near, SHORT_RANGE * crossing, 0.0)
-        else:
-            everywhere, at_steps = LONG_RANGE, np.where(near | (density < LUNG_BELOW), crossing, 0.0)
-        mev = np.where(anatomy.body, mev, 0.0)
-        return _Energy(mev, mev * np.hypot(everywhere, at_steps))
+    def _electrons(self, task: _Task, progress: Progress) -> _Energy:
+        """By kernels; those of sources beside lung and gas corrected by transport, where they reach far."""
+        density, spacing_mm = task.anatomy.density.g_per_cm3, task.tia.grid.spacing_mm
+        mev = electron_mev(task.tia, density, task.points, self._workers)
+        near = near_a_step(density, task.nuclide, spacing_mm, task.whole) | (density < LUNG_BELOW)
+        solid = scaling_density(task.anatomy, self.settings.minimum_density_g_per_cm3)
+        model = np.where(near, SHORT_RANGE * hot_at_steps(solid, task.nuclide, spacing_mm), 0.0)
+        noise = np.zeros_like(mev)
+        thin = thin_tissue(task.tia, task.anatomy, task.nuclide)
+        if thin is not None:
+            progress(0.1, "transport of electrons beside lung and gas")
+            added, noise = self._thin(task, thin, progress)
+            mev += added
+            model = np.where(near, THIN, 0.0)
+        model = np.hypot(ELECTRONS if thin is None else LONG_RANGE, model)
+        inside = task.anatomy.body
+        return _Energy(np.where(inside, mev, 0.0), np.where(inside, np.hypot(model * mev, noise), 0.0))
 
-    def _photons(
-        self,
-        tia: TiaMap,
-        anatomy: Anatomy,
-        nuclide: Nuclide,
-        points: tuple[PointKernel, ...],
-        seed: int,
-        progress: Progress,
-    ) -> _Energy:
-        if any(p.photon is None for p in points):
-            nothing = np.zeros(tia.grid.shape_zyx)
+    def _thin(self, task: _Task, thin: Thin, progress: Progress) -> tuple[Float64, Float64]:
+        density = task.anatomy.density.g_per_cm3
+        problem = replace(task.problem, decays=decays(thin.tia))
+        halves = self._halves(task, problem, "electron", lambda done: progress(0.1 + 0.2 * done, "electrons"))
+        source, target = (electron_mev(thin.tia, density, task.points, self._workers, by) for by in BY_MEDIUM)
+        return thin_correction(halves, source, target, density, thin.targets, task.tia.grid.spacing_mm[::-1])
+
+    def _photons(self, task: _Task, progress: Progress) -> _Energy:
+        anatomy = task.anatomy
+        if any(p.photon is None for p in task.points):
+            nothing = np.zeros(task.tia.grid.shape_zyx)
             return _Energy(nothing, nothing)
-        prior = photon_prior(tia, anatomy.density.g_per_cm3, points, self.settings.threads or 1)
-        if nuclide.energy.photon_mev < FEW_PHOTONS * nuclide.energy.electron_mev:
+        prior = photon_prior(task.tia, anatomy.density.g_per_cm3, task.points, self._workers)
+        if task.nuclide.energy.photon_mev < FEW_PHOTONS * task.nuclide.energy.electron_mev:
             mev = np.where(anatomy.body, prior.target * anatomy.density.mass_g, 0.0)
             return _Energy(mev, KERNEL_PHOTONS * mev)
-        progress(0.4, "transport of photons")
-        material, media = transported_media(anatomy)
-        problem = Problem(
-            decays(tia), anatomy.density.g_per_cm3, material, media, tia.grid.spacing_mm, members(nuclide)
-        )
-        settings = TransportSettings(threads=self.settings.threads, batches=5)
-        halves = component_estimates(
-            problem, settings, seed, "photon", self._histories(anatomy), HALVES,
-            lambda done: progress(0.4 + 0.4 * done, "transport of photons"),
-        )  # fmt: skip
+        problem = task.problem
+        halves = self._halves(task, problem, "photon", lambda done: progress(0.5 + 0.3 * done, "photons"))
         progress(0.8, "correction of photons")
         found = corrected(
-            halves, prior, anatomy.density.g_per_cm3, anatomy.body, absorption(media)[material],
-            tia.grid.spacing_mm[::-1],
+            halves, prior, anatomy.density.g_per_cm3, anatomy.body,
+            absorption(problem.media)[problem.material], task.tia.grid.spacing_mm[::-1],
         )  # fmt: skip
         return self._on_grid(found, anatomy)
+
+    def _halves(
+        self, task: _Task, problem: Problem, component: str, step: Callable[[float], None]
+    ) -> Float64:
+        settings = TransportSettings(threads=self.settings.threads, batches=5)
+        count = self.settings.histories or max(LEAST_HISTORIES, int(np.count_nonzero(task.anatomy.body)))
+        return component_estimates(problem, settings, task.seed, component, count, HALVES, step)
+
+    @property
+    def _workers(self) -> int:
+        return self.settings.threads or 1
 
     @staticmethod
     def _on_grid(found: Corrected, anatomy: Anatomy) -> _Energy:
@@ -202,9 +233,6 @@ class Denoise:
         model = PHOTONS[found.kind, found.place] * found.kernel_mev
         sigma[anatomy.body] = np.hypot(found.noise_mev, model)
         return _Energy(mev, sigma)
-
-    def _histories(self, anatomy: Anatomy) -> int:
-        return self.settings.histories or max(LEAST_HISTORIES, int(np.count_nonzero(anatomy.body)))
 
     def _dose_map(
         self, tia: TiaMap, anatomy: Anatomy, nuclide: Nuclide, electrons: _Energy, photons: _Energy

@@ -58,18 +58,29 @@ def corrected(
     """
     voxel_ml = float(np.prod(spacing_zyx)) * 1e-3
     kernel = prior.target[body] * density[body].astype(np.float64) * voxel_ml
-    energy = transport[:, body]
     phi = columns(density, body, absorbed, prior, spacing_zyx)
     smoother = Smoother(body, classes(density)[body], kernel, spacing_zyx)
+    mev, noise = agreed(transport[:, body], phi, smoother)
+    return Corrected(mev, noise, kernel, places(density, body), smoother.kind)
+
+
+def agreed(energy: Float64, phi: Float32, smoother: Smoother) -> tuple[Float64, Float64]:
+    """(energy, its standard uncertainty by noise), MeV, that two halves agree on: fitted, and smoothed.
+
+    Parameters
+    ----------
+    energy : (2, voxels) of the transport
+    phi : (voxels, columns); the first three are one, and the indicators of two of the classes
+    smoother : of the same voxels; has the energy by kernels
+    """
+    kernel = smoother.kernel
     found = coefficients(phi, kernel, energy - kernel)
     fitted = np.stack([phi @ one.astype(np.float32) for one in found]).astype(np.float64)
     spread = float(((energy[0] - energy[1]) ** 2).sum()) / 4 / max(float(energy.mean(axis=0).sum()), 1e-300)
     relative = fitted + smoother.shrunk(energy - kernel * (1 + fitted), spread)
     mean, half = relative.mean(axis=0), (relative[0] - relative[1]) / 2
     noise = smoother.sums(kernel * half**2, NOISE_MM) / smoother.sums(kernel, NOISE_MM)
-    return Corrected(
-        kernel * (1 + mean), kernel * np.sqrt(noise), kernel, places(density, body), smoother.kind
-    )
+    return kernel * (1 + mean), kernel * np.sqrt(noise)
 
 
 def places(density: Float32, body: Bool) -> npt.NDArray[np.int8]:

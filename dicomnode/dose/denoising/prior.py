@@ -97,11 +97,13 @@ def convolved(
     return found
 
 
-def electron_mev(tia: TiaMap, density: Float32, points: Sequence[PointKernel], workers: int) -> Float64:
-    """Energy of the electrons in each voxel, MeV (z, y, x), by the kernels of the source's medium."""
+def electron_mev(
+    tia: TiaMap, density: Float32, points: Sequence[PointKernel], workers: int, by: By = "source"
+) -> Float64:
+    """Energy of the electrons in each voxel, MeV (z, y, x), by kernels of the source's or target's medium."""
     media = mixture(density, "linear")
     parts = [electrons_only(p) for p in points]
-    return np.maximum(convolved(tia, media, parts, "source", workers), 0.0)  # rounding dips below zero
+    return np.maximum(convolved(tia, media, parts, by, workers), 0.0)  # rounding dips below zero
 
 
 def photon_prior(tia: TiaMap, density: Float32, points: Sequence[PointKernel], workers: int) -> PhotonPrior:
