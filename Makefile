@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo demo-web docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study recon-study recon-weights recovery-study clean
+.PHONY: venv install demo demo-web docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study prediction-study recon-study recon-weights recovery-study clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -119,6 +119,10 @@ recon-study: install
 # Weights of the supervised comparator (20 minutes).
 recon-weights: install
 	$(BIN)/python benchmarks/recon_weights.py
+
+# Table of docs/prediction.md: simulated torsos, engines against long transport (1 CPU minute a patient and nuclide).
+prediction-study: install
+	$(BIN)/python benchmarks/prediction_study $(STUDY)
 
 # Figures and tables of docs/comparing.md with the engine montecarlo: over an hour on two cores, and it goes on
 # where it was stopped. STUDY="judge" and STUDY="write" repeat the later steps alone.
