@@ -36,6 +36,7 @@ class ReadCycle:
     made : the SPECT that were reconstructed here, from projections
     read_at : the instant that times of the images are compared with
     steps : the record so far: findings, and digests of the volumes
+    recovery : whether partial volume is looked at; jobs of before say no
     """
 
     cycle: Cycle
@@ -43,6 +44,7 @@ class ReadCycle:
     made: tuple[MadeSpect, ...]
     read_at: datetime
     steps: Steps
+    recovery: bool = True
 
 
 def read_cycle(job: Job, config: Config, files: Files, steps: Steps) -> ReadCycle:
@@ -61,7 +63,7 @@ def read_cycle(job: Job, config: Config, files: Files, steps: Steps) -> ReadCycl
         step.outputs({p.label: p.activity.bq_per_ml for p in points})
         step.measured({p.label: {"total_mbq": p.activity.total_mbq, **p.origin} for p in points})
     made = tuple(made for _, made in read if made is not None)
-    return ReadCycle(Cycle(administration, points), nuclide, made, job.created_at, steps)
+    return ReadCycle(Cycle(administration, points), nuclide, made, job.created_at, steps, job.recovery)
 
 
 def _paths(series: SeriesFiles, files: Files) -> list[Path]:

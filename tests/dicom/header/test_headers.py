@@ -18,7 +18,7 @@ from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.dicom.header.headers import read_header
 from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.radiopharmaceutical import administered_mbq, read_nuclide
-from dicomnode.errors import MissingAttribute, Refused
+from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Severity
 from dicomnode.model.series import Role
 from dicomnode.physics.nuclide_names import nuclide_of_code
@@ -231,6 +231,15 @@ def test_a_report_without_activity_or_in_a_strange_unit_is_refused(
         read_administrations(save(report(sq)), zone)
     with pytest.raises(Refused, match="unknown unit"):
         read_administrations(save(report(sq, unit="mL", c113507=7.4)), zone)
+
+
+def test_a_report_that_states_two_activities_of_one_administration_is_refused(
+    sq: Build, save: Save, zone: ZoneInfo
+) -> None:
+    ds, other = report(sq, c113507=7.4), report(sq, c113507=3.7)
+    ds.ContentSequence[0].ContentSequence.append(other.ContentSequence[0].ContentSequence[-1])
+    with pytest.raises(Inconsistent, match=r"two values of an activity .* \(7400 MBq and 3700 MBq\)"):
+        read_administrations(save(ds), zone)
 
 
 def test_the_siemens_dose_report_gives_394_mbq(shared: Path, zone: ZoneInfo) -> None:
