@@ -15,6 +15,7 @@ from dicomnode.calculation.files import Files
 from dicomnode.calculation.job import Job, Outcome
 from dicomnode.calculation.products import Answer, write_objects
 from dicomnode.calculation.record import Steps
+from dicomnode.calculation.recovery import RecoveredCycle, recover_cycle
 from dicomnode.calculation.time_points import ReadCycle, read_cycle
 from dicomnode.check import rules
 from dicomnode.config import Config
@@ -67,6 +68,7 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     from dicomnode.physics.chains import stated
     from dicomnode.results.noise import hot_voxel_noise
     from dicomnode.results.organs import alpha_record, organ_doses
+    from dicomnode.results.recovered import with_recovery
     from dicomnode.tia import integrate
 
     cycle, nuclide, steps = read.cycle, read.nuclide, read.steps
@@ -88,6 +90,7 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     if record is None or not record.permanent:  # of an implant the tail is physical decay, and known
         steps.found(rules.tail_is_measured(fit, config.check))
 
+    recovered = _recovered(read, registered, body, config, progress)
     progress(0.55, "computing the dose")
     engine = build(config.dose.engine, config.dose.options)
     emitting = stated(nuclide, config.dose.progeny)
@@ -96,6 +99,14 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
         step.outputs({"dose": dose.gy, "sigma": dose.sigma_gy})
         organs = organ_doses(dose, body.density, regions, fit, config.results)
         step.measured({"emissions": {"nuclide": emitting.name, "source": emitting.source}})
+        if recovered is not None:
+            corrected = engine.dose(recovered.fit.tia, body, emitting, seed=config.dose.seed)
+            step.outputs({"recovered-dose": corrected.gy})
+            from_map = organ_doses(corrected, body.density, regions, recovered.fit, config.results)
+            found = {r.region: r for r in recovered.regions}
+            organs = with_recovery(
+                organs, from_map, recovered.fit, regions, body.density, found, emitting.energy
+            )
         if dose.alpha_gy is not None:
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))
@@ -118,6 +129,24 @@ def _check_time_points(read: ReadCycle, config: Config) -> None:
     steps.found(rules.image_total_below_administered(cycle, nuclide, config.check))
     steps.found(rules.activity_falls_as_physics_demands(cycle, nuclide, config.check))
     steps.stop_if_held()
+
+
+def _recovered(
+    read: ReadCycle, registered: RegisteredCycle, body: Anatomy, config: Config, progress: Progress
+) -> RecoveredCycle | None:
+    """Regions corrected for partial volume; None where nothing is contoured or nobody asks."""
+    regions = registered.regions
+    if not read.recovery or regions is None or config.recovery.use == "off":
+        return None
+    progress(0.5, "correcting for partial volume")
+    with read.steps.step("recovery", **config.recovery.model_dump(mode="json")) as step:
+        recovered = recover_cycle(
+            read.cycle, registered, regions, body.body, read.nuclide, config.tia, config.recovery
+        )
+        step.outputs({p.label: p.activity.bq_per_ml for p in recovered.points})
+        step.measured(recovered.record())
+    read.steps.found(recovered.findings)
+    return recovered
 
 
 def _registered(read: ReadCycle, config: Config, progress: Progress) -> RegisteredCycle:

@@ -276,6 +276,14 @@ class OrganDoseRow(Base):
     eqd2_gy: Mapped[float | None]
     alpha_gy: Mapped[float | None]
     """Part of ``mean_gy`` that alpha particles gave, unweighted; NULL for nuclides without them."""
+    low_gy: Mapped[float | None]
+    high_gy: Mapped[float | None]
+    """Interval (k = 2) of the true mean dose, the loss by partial volume in it; NULL where not known."""
+    recovery: Mapped[float | None]
+    recovered_gy: Mapped[float | None]
+    recovered_sigma_gy: Mapped[float | None]
+    """Mean dose corrected for partial volume; NULL where none may be stated."""
+    recovery_limit: Mapped[str | None]
 
 
 class FindingRow(Base):

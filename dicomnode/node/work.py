@@ -240,6 +240,7 @@ class Rounds:
             with self.house.database.write() as session:
                 patients = intake.keep(session, found, self.house.config.node.name)
             self.grown.discard(uid)
+            log.info("series %s has %d objects", uid, found.objects)
             self.look_again |= dict.fromkeys(patients, now)
 
     def _take_computed(self, ended: Ended, now: datetime) -> None:

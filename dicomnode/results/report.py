@@ -29,7 +29,13 @@ from dicomnode.model import (
 )
 from dicomnode.results.charts import draw_curves, draw_dvh
 from dicomnode.results.course import CourseDose
-from dicomnode.results.dose_tables import write_course, write_definitions, write_not_in_course, write_organs
+from dicomnode.results.dose_tables import (
+    write_course,
+    write_definitions,
+    write_not_in_course,
+    write_organs,
+    write_recovery,
+)
 from dicomnode.results.dvh import cumulative_dvh
 from dicomnode.results.page import A4_INCHES, ACCENT, BOTTOM, FAINT, LEFT, POINT, RED, RIGHT, Page
 from dicomnode.results.pictures import (
@@ -112,6 +118,7 @@ def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list
     _method(pages[0], content)
     gbq = content.cycle.administration.activity_mbq / 1000.0
     write_organs(pages, content.organs, content.fit.regions, gbq)
+    write_recovery(pages, content.organs)
     write_definitions(pages[-1], content.organs, settings)
     if content.course:
         write_course(pages, content.course)

@@ -39,6 +39,7 @@ COMPREHENSIVE_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.33"
 GY = Code("Gy", "UCUM", "gray")
 ML = Code("mL", "UCUM", "milliliter")
 GRAM = Code("g", "UCUM", "gram")
+RATIO = Code("1", "UCUM", "no units")
 MBQ_S = Code("MBq.s", "UCUM", "megabecquerel second")
 
 MEAN_DOSE = Code("128533", "DCM", "Mean Absorbed Radiation Dose")
@@ -51,6 +52,10 @@ D98 = Code("D98", CODING_SCHEME, "Near-minimum absorbed dose D98%")
 TIA_IN_REGION = Code("TIA", CODING_SCHEME, "Time-integrated activity")
 BED = Code("BED", CODING_SCHEME, "Biologically effective dose")
 EQD2 = Code("EQD2", CODING_SCHEME, "Equivalent dose in 2 Gy fractions")
+LOW = Code("DOSE-LOW", CODING_SCHEME, "Lower end of the interval (k=2) of the mean absorbed dose")
+HIGH = Code("DOSE-HIGH", CODING_SCHEME, "Upper end of the interval (k=2) of the mean absorbed dose")
+RECOVERY = Code("RECOVERY", CODING_SCHEME, "Recovery coefficient")
+RECOVERED = Code("DOSE-RECOVERED", CODING_SCHEME, "Mean absorbed dose, partial-volume corrected (GTM, RBV)")
 
 MEASURED: tuple[tuple[str, Code, Code], ...] = (
     ("mean_gy", MEAN_DOSE, GY),
@@ -63,6 +68,10 @@ MEASURED: tuple[tuple[str, Code, Code], ...] = (
     ("tia_mbq_s", TIA_IN_REGION, MBQ_S),
     ("bed_gy", BED, GY),
     ("eqd2_gy", EQD2, GY),
+    ("low_gy", LOW, GY),
+    ("high_gy", HIGH, GY),
+    ("recovery", RECOVERY, RATIO),
+    ("recovered_gy", RECOVERED, GY),
 )
 """Field of OrganDose, concept, unit: what is written of each region, and read back."""
 
@@ -182,7 +191,11 @@ UPPER = "371886008"
 
 def _group(organ: OrganDose, identity: ObjectIdentity, tia_sigma: float | None) -> Any:
     """One TID 1501 measurement group; the region's name identifies it, whatever its language."""
-    uncertainty = {"mean_gy": organ.sigma_gy, "tia_mbq_s": tia_sigma}
+    uncertainty = {
+        "mean_gy": organ.sigma_gy,
+        "tia_mbq_s": tia_sigma,
+        "recovered_gy": organ.recovered_sigma_gy,
+    }
     measurements = [
         _measurement(concept, float(value), unit, uncertainty.get(name))
         for name, concept, unit in MEASURED
