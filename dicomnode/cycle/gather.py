@@ -132,6 +132,7 @@ def summarise(
         instances={h.sop_instance_uid: digests[h.sop_instance_uid] for h in headers},
         last_received_at=last_received_at,
         facts={
+            "PatientBirthDate": first.patient_birth_date,
             **first.facts,
             **({"unused_because": usable[0].unused_because} if usable[0].unused_because else {}),
         },
