@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-out
 
-.PHONY: venv install demo demo-web docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study recon-study recon-weights clean
+.PHONY: venv install demo demo-web docs test test-long faults test-gate test-gate-quick oracle kernels physics-study check format bench compare-study prediction-study recon-study recon-weights recovery-study clean
 
 # What running the node needs.
 venv: $(VENV)/.core
@@ -120,10 +120,18 @@ recon-study: install
 recon-weights: install
 	$(BIN)/python benchmarks/recon_weights.py
 
+# Table of docs/prediction.md: simulated torsos, engines against long transport (1 CPU minute a patient and nuclide).
+prediction-study: install
+	$(BIN)/python benchmarks/prediction_study $(STUDY)
+
 # Figures and tables of docs/comparing.md with the engine montecarlo: over an hour on two cores, and it goes on
 # where it was stopped. STUDY="judge" and STUDY="write" repeat the later steps alone.
 compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study $(STUDY)
+
+# Partial volume on simulated patients: docs/recovery-study.md and its picture (15 CPU s a patient).
+recovery-study: install
+	$(BIN)/python benchmarks/recovery_study $(STUDY)
 
 clean:
 	rm -rf $(VENV) $(GATE_VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache

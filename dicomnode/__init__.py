@@ -12,8 +12,9 @@ The journey of a cycle, and the functions it meets (docs/journey.md tells it at 
 4. ``casebook.revisions.start`` makes a revision and its job; ``calculation.cycle_dose.compute`` computes it
    in a worker: ``calculation.time_points.read_cycle`` (``dicom.volumes.read_emission``,
    ``dicom.volumes.read_ct``, ``dicom.regions.structures.read_structures``, ``cycle.calibration.calibrate``),
-   ``check.rules``, ``registration.register``, ``tia.integrate``, a ``dose.engine.DoseEngine``,
-   ``results.organs.organ_doses``, ``calculation.products.write_objects``.
+   ``check.rules``, ``registration.register``, ``tia.integrate``, ``calculation.recovery.recover_cycle``, a
+   ``dose.engine.DoseEngine``, ``results.organs.organ_doses``, ``results.recovered.with_recovery``,
+   ``calculation.products.write_objects``.
 5. ``casebook.revisions.finish`` writes steps, findings, doses and objects; a rule that holds, holds; else
    ``casebook.revisions.release`` fills the outbox.
 6. ``delivery.dispatcher.serve`` sends through ``delivery.scu.send``; ``node.deliver.Outbox`` records what
@@ -22,8 +23,8 @@ The journey of a cycle, and the functions it meets (docs/journey.md tells it at 
 Rooms, top to bottom (an import-linter contract keeps the order; each room's ``__init__`` says what is in it):
 cli, demo, ``node`` (processes), ``casebook`` (what is on record of a cycle), ``calculation`` (the files of a
 cycle in, doses and products out; ``api`` gives it to a notebook and to ``dicomnode run``), config, the doors
-(receive, archive, delivery, audit), the science (cycle, registration, tia, dose, check, results, simulation),
-the workshop (montecarlo, compare, recon), files, dicom and physics, model and database, errors.
+(receive, archive, delivery, audit), the science (cycle, registration, recovery, tia, dose, check, results,
+simulation), the workshop (montecarlo, compare, recon), files, dicom and physics, model and database, errors.
 """
 
 __version__ = "0.1.0"

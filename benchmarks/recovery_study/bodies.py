@@ -122,9 +122,9 @@ class Body:
             box, depth = self._depth(name)
             noise = gaussian_filter(rng.normal(size=depth.shape), 2.0)
             edge = common_mm + ragged_mm * noise / max(noise.std(), 1e-9)
-            moved = np.zeros(self.fine.shape_zyx, bool)
-            moved[box] = depth + edge > 0
-            out[name] = self.share(moved & self.tissue)
+            moved = np.zeros(self.fine.shape_zyx, np.float32)
+            moved[box] = np.clip((depth + edge) / self.fine.spacing_mm[0] + 0.5, 0, 1) * self.tissue[box]
+            out[name] = self.share(moved)
         return out
 
     def _depth(self, name: str) -> tuple[tuple[slice, ...], Float32]:
@@ -139,8 +139,8 @@ class Body:
             self.depths[name] = (box, depth.astype(np.float32))
         return self.depths[name]
 
-    def share(self, mask: Mask) -> Float32:
-        """What part of each SPECT voxel a mask of the fine grid fills; exact."""
+    def share(self, mask: Mask | Float32) -> Float32:
+        """What part of each SPECT voxel a mask (or shares) of the fine grid fills; exact."""
         box = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
         if not len(box[0]):
             return np.zeros(self.grid.shape_zyx, np.float32)

@@ -1,11 +1,7 @@
-"""Partial volume on simulated patients: error and coverage by size. Writes docs/recovery-study.jsonl.
-
-python benchmarks/recovery_study --patients 40
-"""
+"""Partial volume on simulated patients: error and coverage by size, a row a region."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,17 +127,14 @@ def covered(row: Row, k: float, value: str) -> bool:
     return low <= 1.0 <= high
 
 
-def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--patients", type=int, default=40)
-    patients = asked.parse_args().patients
+def run(patients: int) -> None:
+    """Every patient that is not done yet."""
     done = {json.loads(line)["patient"] for line in ROWS.read_text().splitlines()} if ROWS.exists() else set()
     for seed in [*REPEATED, *range(101, 101 + patients)]:
         if seed in done:
             continue
         with ROWS.open("a", encoding="utf-8") as out:
-            for row in of_patient(seed):
-                out.write(json.dumps(row) + "\n")
+            out.writelines(json.dumps(row) + "\n" for row in of_patient(seed))
         print(f"patient {seed}", flush=True)
 
 
@@ -152,7 +145,3 @@ def of_patient(seed: int) -> list[Row]:
         return [*right(body), *assumptions(body)]
     body, rng = make_body(seed, drawn_lesions(seed)), np.random.default_rng([seed, 31])
     return [*right(body), *wrong(body, 1.0, rng), *wrong(body, 1.5, rng)]
-
-
-if __name__ == "__main__":
-    main()

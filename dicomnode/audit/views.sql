@@ -101,7 +101,8 @@ CREATE VIEW v_organ_doses AS
 SELECT c.patient_id, c.id AS cycle_id, a.administered_at, c.nuclide, r.id AS revision_id,
        r.number AS revision_number, r.state AS revision_state, o.region, o.mean_gy, o.sigma_gy, o.d2_gy,
        o.d50_gy, o.d98_gy, o.max_gy, o.volume_ml, o.mass_g, o.tia_mbq_s, o.sigma_tia_mbq_s, o.tia_method,
-       o.bed_gy, o.eqd2_gy, o.alpha_gy,
+       o.bed_gy, o.eqd2_gy, o.alpha_gy, o.low_gy, o.high_gy, o.recovery, o.recovered_gy, o.recovered_sigma_gy,
+       o.recovery_limit,
        SUM(o.mean_gy) OVER (PARTITION BY c.patient_id, o.region
                             ORDER BY COALESCE(a.administered_at, c.opened_at), c.id) AS course_mean_gy
   FROM cycles c

@@ -15,6 +15,7 @@ from dicomnode.calculation.files import Files
 from dicomnode.calculation.job import Job, Outcome
 from dicomnode.calculation.products import Answer, write_objects
 from dicomnode.calculation.record import Steps
+from dicomnode.calculation.recovery import RecoveredCycle, recover_cycle
 from dicomnode.calculation.time_points import ReadCycle, read_cycle
 from dicomnode.check import rules
 from dicomnode.config import Config
@@ -28,6 +29,10 @@ Progress = Callable[[float, str], None]
 
 REFUSED = "refused-"
 """How the rules begin of findings that say why an input cannot be used at all."""
+
+
+SAMPLED = ("montecarlo", "gate")
+"""Engines whose voxels carry the noise of sampled decays."""
 
 
 def no_progress(_fraction: float, _what: str) -> None:
@@ -61,7 +66,9 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     """
     from dicomnode.dose.registry import build
     from dicomnode.physics.chains import stated
+    from dicomnode.results.noise import hot_voxel_noise
     from dicomnode.results.organs import alpha_record, organ_doses
+    from dicomnode.results.recovered import with_recovery
     from dicomnode.tia import integrate
 
     cycle, nuclide, steps = read.cycle, read.nuclide, read.steps
@@ -72,13 +79,18 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
     regions = with_default_regions(registered.regions, body.body, _reference_activity(registered))
 
     progress(0.45, "integrating activity over time")
-    with steps.step("tia", **config.tia.model_dump()) as step:
-        fit = integrate(registered, nuclide, config.tia)
+    agent = administration.nuclide, administration.radiopharmaceutical
+    of_agent, record = config.tia.of_agent(*agent), config.tia.agent(*agent)
+    with steps.step("tia", **of_agent.model_dump()) as step:
+        fit = integrate(registered, nuclide, of_agent)
         step.outputs({"tia": fit.tia.mbq_s_per_ml, "sigma": fit.sigma.mbq_s_per_ml})
     steps.found(fit.findings)
-    steps.found(rules.tia_below_administered(fit, administration, nuclide))
-    steps.found(rules.tail_is_measured(fit, config.check))
+    tolerance = config.check.image_total_tolerance
+    steps.found(rules.tia_below_administered(fit, administration, nuclide, tolerance))
+    if record is None or not record.permanent:  # of an implant the tail is physical decay, and known
+        steps.found(rules.tail_is_measured(fit, config.check))
 
+    recovered = _recovered(read, registered, body, config, progress)
     progress(0.55, "computing the dose")
     engine = build(config.dose.engine, config.dose.options)
     emitting = stated(nuclide, config.dose.progeny)
@@ -87,9 +99,19 @@ def dose_of_cycle(read: ReadCycle, config: Config, progress: Progress = no_progr
         step.outputs({"dose": dose.gy, "sigma": dose.sigma_gy})
         organs = organ_doses(dose, body.density, regions, fit, config.results)
         step.measured({"emissions": {"nuclide": emitting.name, "source": emitting.source}})
+        if recovered is not None:
+            corrected = engine.dose(recovered.fit.tia, body, emitting, seed=config.dose.seed)
+            step.outputs({"recovered-dose": corrected.gy})
+            from_map = organ_doses(corrected, body.density, regions, recovered.fit, config.results)
+            found = {r.region: r for r in recovered.regions}
+            organs = with_recovery(
+                organs, from_map, recovered.fit, regions, body.density, found, emitting.energy
+            )
         if dose.alpha_gy is not None:
             step.outputs({"alpha": dose.alpha_gy})
             step.measured(alpha_record(organs, config.results))
+    if engine.identity.name in SAMPLED:
+        steps.found(rules.noise_is_small(hot_voxel_noise(dose, regions), config.check))
     steps.found(rules.organ_doses_are_plausible(organs, administration, nuclide))
     ct = next(p.ct for p in cycle.time_points if p.label == registered.reference)
     return Answer(
@@ -107,6 +129,24 @@ def _check_time_points(read: ReadCycle, config: Config) -> None:
     steps.found(rules.image_total_below_administered(cycle, nuclide, config.check))
     steps.found(rules.activity_falls_as_physics_demands(cycle, nuclide, config.check))
     steps.stop_if_held()
+
+
+def _recovered(
+    read: ReadCycle, registered: RegisteredCycle, body: Anatomy, config: Config, progress: Progress
+) -> RecoveredCycle | None:
+    """Regions corrected for partial volume; None where nothing is contoured or nobody asks."""
+    regions = registered.regions
+    if not read.recovery or regions is None or config.recovery.use == "off":
+        return None
+    progress(0.5, "correcting for partial volume")
+    with read.steps.step("recovery", **config.recovery.model_dump(mode="json")) as step:
+        recovered = recover_cycle(
+            read.cycle, registered, regions, body.body, read.nuclide, config.tia, config.recovery
+        )
+        step.outputs({p.label: p.activity.bq_per_ml for p in recovered.points})
+        step.measured(recovered.record())
+    read.steps.found(recovered.findings)
+    return recovered
 
 
 def _registered(read: ReadCycle, config: Config, progress: Progress) -> RegisteredCycle:

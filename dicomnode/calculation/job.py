@@ -117,7 +117,8 @@ class Job(Settings):
 
     ``created_at`` is the instant written into the objects; repeating the job repeats their bytes.
     ``doubts`` are the findings before the computation; ``accepted`` lists (rule, subject) of findings that
-    a person accepted.
+    a person accepted. ``recovery``: partial volume is looked at; jobs from before that was possible say
+    nothing and are repeated without, to their own bytes.
     """
 
     cycle_id: str
@@ -131,6 +132,7 @@ class Job(Settings):
     left_out: tuple[LeftOutJob, ...] = ()
     supersedes: Superseded | None = None
     earlier: Course = Course()
+    recovery: bool = False
 
     def input_digests(self) -> dict[str, str]:
         """SOP Instance UID -> digest, over all series."""

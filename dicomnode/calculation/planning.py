@@ -42,6 +42,7 @@ def job_of(
         administration=AdministrationJob.of(plan.administration or NOT_YET_KNOWN),
         accepted=tuple((rule, subject) for rule, subject in accepted),
         left_out=tuple(left_out),
+        recovery=True,
     )
     return job.model_copy(update={"revision_id": revision_id(cycle_id, number, job.inputs_digest())})
 

@@ -213,6 +213,7 @@ def _organ_dose_sr(
         sources=(of, *context.sources),
         tia_sigma_mbq_s={c.region: c.sigma_tia_mbq_s for c in answer.fit.regions},
         supersedes=context.superseded(role, structured_report.COMPREHENSIVE_SR_STORAGE),
+        verdict=answer.verdict,
     )
 
 

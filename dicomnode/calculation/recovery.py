@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +41,7 @@ class RecoveredCycle:
     points : time points on the common grid, their maps corrected
     fit : of those, regions by their corrected activities
     widths : of each time point's image
+    condition : greatest condition number of the matrices
     findings : what the correction has to say
     """
 
@@ -48,7 +49,15 @@ class RecoveredCycle:
     points: tuple[RegisteredTimePoint, ...]
     fit: TiaFit
     widths: tuple[Width, ...]
+    condition: float
     findings: tuple[Finding, ...]
+
+    def record(self) -> dict[str, object]:
+        """What the calculation keeps: widths, condition number, and of each region everything found."""
+        of_regions = {r.region: asdict(r) for r in self.regions}
+        return {
+            "widths": [str(width) for width in self.widths], "condition": self.condition, **of_regions
+        }  # fmt: skip
 
 
 def recover_cycle(
@@ -97,10 +106,10 @@ def recover_points(
         of_regions,
         found,
         widths,
-        applied=settings.use == "apply",
         trapezoid=tia.method in ("trapezoid", "voxel-mono-exponential"),
     )
-    return RecoveredCycle(of_regions, corrected, fit, widths, said)
+    condition = max(one.system.condition for one in found)
+    return RecoveredCycle(of_regions, corrected, fit, widths, condition, said)
 
 
 def _scans(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,8 @@ from dicomnode.calculation.spect import (
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.calibration import calibrate
-from dicomnode.model import Cycle, Nuclide, TimePoint
+from dicomnode.model import Cycle, Finding, Nuclide, TimePoint
+from dicomnode.model.statements import at_time_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class ReadCycle:
     made : the SPECT that were reconstructed here, from projections
     read_at : the instant that times of the images are compared with
     steps : the record so far: findings, and digests of the volumes
+    recovery : whether partial volume is looked at; jobs of before say no
     """
 
     cycle: Cycle
@@ -41,6 +44,7 @@ class ReadCycle:
     made: tuple[MadeSpect, ...]
     read_at: datetime
     steps: Steps
+    recovery: bool = True
 
 
 def read_cycle(job: Job, config: Config, files: Files, steps: Steps) -> ReadCycle:
@@ -59,7 +63,7 @@ def read_cycle(job: Job, config: Config, files: Files, steps: Steps) -> ReadCycl
         step.outputs({p.label: p.activity.bq_per_ml for p in points})
         step.measured({p.label: {"total_mbq": p.activity.total_mbq, **p.origin} for p in points})
     made = tuple(made for _, made in read if made is not None)
-    return ReadCycle(Cycle(administration, points), nuclide, made, job.created_at, steps)
+    return ReadCycle(Cycle(administration, points), nuclide, made, job.created_at, steps, job.recovery)
 
 
 def _paths(series: SeriesFiles, files: Files) -> list[Path]:
@@ -71,7 +75,11 @@ def _read(
 ) -> tuple[TimePoint, MadeSpect | None]:
     from dicomnode.dicom.volumes import read_ct, read_emission
 
-    zone, found, made = ZoneInfo(config.node.zone), steps.found, None
+    zone, made = ZoneInfo(config.node.zone), None
+
+    def found(findings: Iterable[Finding]) -> None:
+        steps.found(at_time_point(findings, point.label))
+
     paths = _paths(point.emission, files)
     found(rules.ct_is_there(point.ct is not None, config.cycle.without_ct, point.emission.uid))
     ct = None

@@ -7,11 +7,12 @@ node, with memory and time limits; what cannot be parsed is quarantined and stay
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
@@ -20,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from dicomnode.audit import events, trail
 from dicomnode.audit.about import About
-from dicomnode.casebook import administrations
+from dicomnode.casebook import administrations, corrections
 from dicomnode.cycle.gather import summarise
 from dicomnode.database.items import apart, one_item
 from dicomnode.database.tables import Instance, Series
 from dicomnode.errors import ItemFault, Refused
 from dicomnode.model import Administration
-from dicomnode.model.series import InstanceHeader, Role, SeriesSummary
+from dicomnode.model.series import Differences, InstanceHeader, Role, SeriesSummary
 from dicomnode.model.text import printable, shortened
 
 HEADER = TypeAdapter(InstanceHeader)
@@ -43,15 +44,25 @@ class Parsed:
     header: InstanceHeader | None
     administrations: tuple[Administration, ...] = ()
     refusal: str = ""
+    differences: Differences | None = None
+    """From the object that came before under its UID, where one did."""
 
 
-def parse(files: Sequence[tuple[int, Path]], zone: str) -> list[Parsed]:
-    """Read the headers of stored files. Runs in a worker; touches no database."""
+def parse(
+    files: Sequence[tuple[int, Path]], zone: str, beside: Mapping[int, Path] = MappingProxyType({})
+) -> list[Parsed]:
+    """Read the headers of stored files, and compare those that contradict an object with it (``beside``: its
+    file). Runs in a worker; touches no database."""
+    from dicomnode.dicom.header.differences import differences
+
     site = ZoneInfo(zone)
     results = []
     for instance_id, path in files:
         try:
-            results.append(_parsed(instance_id, path, site))
+            parsed = _parsed(instance_id, path, site)
+            if instance_id in beside:
+                parsed = replace(parsed, differences=differences(beside[instance_id], path))
+            results.append(parsed)
         except Refused as refusal:
             results.append(Parsed(instance_id, None, refusal=str(refusal)))
     return results
@@ -75,9 +86,14 @@ def _parsed(instance_id: int, path: Path, site: ZoneInfo) -> Parsed:
     return Parsed(instance_id, header, told)
 
 
+_TO_BE_READ = (Instance.state == "RECEIVED") | (
+    (Instance.state == corrections.CONFLICT) & Instance.differences.is_(None)
+)
+
+
 def unparsed(session: Session, limit: int, besides: Iterable[int]) -> list[tuple[int, str]]:
     """Instances not indexed yet: (row, digest of the file), oldest first."""
-    query = select(Instance.id, Instance.file_sha256).where(Instance.state == "RECEIVED")
+    query = select(Instance.id, Instance.file_sha256).where(_TO_BE_READ)
     skip = set(besides)
     if skip:
         query = query.where(Instance.id.not_in(skip))
@@ -86,13 +102,13 @@ def unparsed(session: Session, limit: int, besides: Iterable[int]) -> list[tuple
 
 def oldest_unparsed(session: Session) -> datetime | None:
     """When the oldest instance came that is not indexed yet."""
-    return session.scalar(select(func.min(Instance.received_at)).where(Instance.state == "RECEIVED"))
+    return session.scalar(select(func.min(Instance.received_at)).where(_TO_BE_READ))
 
 
 def record(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) -> set[str]:
     """Write what workers read, within the caller's transaction. Returns the patients concerned."""
     touched = enter(session, parsed, here, now)
-    return {patient for uid in sorted(touched) if (patient := keep(session, sum_up(session, uid), here))}
+    return {patient for uid in sorted(touched) for patient in keep(session, sum_up(session, uid), here)}
 
 
 def enter(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) -> set[str]:
@@ -103,14 +119,14 @@ def enter(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) 
     touched: set[str] = set()
     for result in parsed:
         row = session.get(Instance, result.instance_id)
-        if row is None or row.state != "RECEIVED":
+        if row is None or row.state not in ("RECEIVED", corrections.CONFLICT):
             continue
         problem = result.refusal or _contradiction(row, result.header)
         if not problem and result.header is not None:
             try:
                 with apart(session):
                     _index(session, row, result, here, now)
-                touched.add(result.header.series_instance_uid)
+                touched |= {result.header.series_instance_uid, *corrections.series_beside(session, row)}
                 continue
             except ItemFault as fault:
                 problem = f"it was read and could not be recorded: {fault}; have its sender look at it"
@@ -121,8 +137,12 @@ def enter(session: Session, parsed: Sequence[Parsed], here: str, now: datetime) 
 
 def _index(session: Session, row: Instance, result: Parsed, here: str, now: datetime) -> None:
     assert result.header is not None
-    row.state, row.series_instance_uid = "INDEXED", result.header.series_instance_uid
+    row.series_instance_uid = result.header.series_instance_uid
     row.header = HEADER.dump_json(result.header).decode()
+    if row.state == corrections.CONFLICT:
+        corrections.keep_differences(row, result.differences)
+        return
+    row.state = "INDEXED"
     _keep_administrations(session, result, here, now)
 
 
@@ -200,22 +220,26 @@ def sum_up(session: Session, series_uid: str) -> SummedUp:
     return SummedUp(series_uid, summary, len(rows), headers[0].patient_name, first)
 
 
-def keep(session: Session, found: SummedUp, here: str) -> str:
-    """Write the row of a series; returns its patient. Where that cannot be, what came since the row was
-    written last is put into quarantine, and the patient is empty if nothing is left."""
+def keep(session: Session, found: SummedUp, here: str) -> set[str]:
+    """Write the row of a series; returns the patients concerned: its own, whose it was before, and those that
+    contradicting objects name. Where that cannot be, what came since the row was written last is put into
+    quarantine."""
+    before = session.get(Series, found.series_uid)
+    concerned = corrections.patients_beside(session, found.series_uid)
+    concerned |= {before.patient_id} if before else set()
     problem = found.fault
     if found.summary is not None:
         try:
             with apart(session):
                 _write_series(session, found, found.summary)
-            return found.summary.patient_id
+            return {found.summary.patient_id, *concerned}
         except ItemFault as fault:
             problem = str(fault)
-    series, rows = session.get(Series, found.series_uid), _indexed(session, found.series_uid)
-    for row in rows[series.instances if series else 0 :] or rows:
+    rows = _indexed(session, found.series_uid)
+    for row in rows[before.instances if before else 0 :] or rows:
         _quarantine(session, row, f"its series cannot be recorded with it: {problem}", here)
     session.flush()
-    return series.patient_id if series else ""
+    return concerned
 
 
 def grown(session: Session, among: Collection[str] | None = None) -> dict[str, float]:
@@ -265,6 +289,8 @@ def summaries(session: Session, patient_id: str) -> list[SeriesSummary]:
             .where(Instance.series_instance_uid == row.series_instance_uid, Instance.state == "INDEXED")
             .order_by(Instance.sop_instance_uid)
         ).all()
+        if not objects:  # all of it was set aside for objects of another series
+            continue
         summary = SUMMARY.validate_json(row.summary)
         last = max((at for _, _, at in objects), default=row.last_received_at)  # the row may lag behind
         instances = {uid: digest for uid, digest, _ in objects}

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicomnode.audit import events, trail
+from dicomnode.audit.about import Person
 from dicomnode.casebook.house import House
 from dicomnode.casebook.state import about
 from dicomnode.casebook.views import find_cycle
@@ -69,7 +70,7 @@ def changed_since(session: Session, before: Seen) -> Seen:
     return Seen(newest, undone, tuple(session.scalars(patients.where(changed).distinct())))
 
 
-def leave_out(house: House, cycle_id: str, what: str, by: str, because: str, now: datetime) -> str:
+def leave_out(house: House, cycle_id: str, what: str, by: Person, because: str, now: datetime) -> str:
     """A person leaves a series (by its UID), a time point (by its label) or a region (by its name) out of a
     cycle; returns a sentence. Raises Refused where the cycle has nothing of that name."""
     with house.database.write() as session:
@@ -77,17 +78,15 @@ def leave_out(house: House, cycle_id: str, what: str, by: str, because: str, now
         kind, subject = _meant(session, row, what)
         if _standing(session, row, subject) is not None:
             raise Refused(f"{what} is left out already", remedy="Take it in again with --undo")
-        session.add(
-            LeftOutRow(
-                cycle_id=row.id, kind=kind, subject=subject, decided_by=by, because=because, decided_at=now
-            )
-        )
+        row_out = LeftOutRow(cycle_id=row.id, kind=kind, subject=subject, because=because)
+        row_out.decided_by, row_out.decided_at = by.said, now
+        session.add(row_out)
         told = events.left_out(by, about(row), kind=kind, subject=subject, because=because, undone=False)
         trail.append(session, told)
     return f"{kind} {what} is left out of cycle {row.id}"
 
 
-def take_in(house: House, cycle_id: str, what: str, by: str, because: str, now: datetime) -> str:
+def take_in(house: House, cycle_id: str, what: str, by: Person, because: str, now: datetime) -> str:
     """A person takes in again what was left out; returns a sentence."""
     with house.database.write() as session:
         row = find_cycle(session, cycle_id)

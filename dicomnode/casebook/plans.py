@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from dicomnode.calculation import planning
 from dicomnode.calculation.job import Job, LeftOutJob
-from dicomnode.casebook import administrations, left_out
+from dicomnode.casebook import administrations, corrections, left_out
 from dicomnode.casebook.intake import summaries
+from dicomnode.casebook.twins import near_twins
 from dicomnode.check import rules
 from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled, from_objects, reconcile
@@ -49,22 +50,23 @@ def gathered(
 
 def doubts_of(session: Session, plan: CyclePlan, known: Reconciled, config: Config) -> tuple[Finding, ...]:
     """Findings that need no pixels, each once."""
-    return planning.findings_of_plan(plan, known, config, _of_rows(session, plan))
+    return planning.findings_of_plan(plan, known, config, _of_rows(session, plan, config))
 
 
-def _of_rows(session: Session, plan: CyclePlan) -> Iterable[Finding]:
-    """What the rows say of its files: contradicting objects, and files that retention removed."""
+def _of_rows(session: Session, plan: CyclePlan, config: Config) -> Iterable[Finding]:
+    """What the rows say: contradicting objects, files that retention removed, and scans that are missing."""
     uids = [uid for s in plan.series() for uid in s.instances]
     removed = 0
     for start in range(0, len(uids), 500):
         these = Instance.sop_instance_uid.in_(uids[start : start + 500])
-        for uid in session.scalars(
-            select(Instance.sop_instance_uid).where(these, Instance.state == "CONFLICT")
-        ):
-            yield rules.conflicting_instance(uid)
         gone = select(func.count()).where(these, Instance.state == "INDEXED", Instance.purged_at.is_not(None))
         removed += session.scalar(gone) or 0
     yield from rules.files_are_here(removed)
+    yield from corrections.findings(session, plan, config.cycle.cycle_window_d)
+    have, expected = len(plan.time_points), config.cycle.expected_time_points - plan.points_left_out
+    yield from rules.time_points_are_all_there(have, expected)
+    if have < expected:
+        yield from near_twins(session, plan, config.cycle.cycle_window_d)
 
 
 @dataclass(frozen=True)

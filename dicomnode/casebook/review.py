@@ -37,8 +37,8 @@ from dicomnode.model.series import Role, SeriesSummary
 EMPTIED = Finding(
     "cycle-without-images",
     Severity.HOLD,
-    "all its images belong to another cycle since an administration was corrected: what it delivered, if "
-    "anything, is wrong and has to be removed there; then release it, which closes it",
+    "it has no images any more: an administration or a Patient ID was corrected, or they were left out; what "
+    "it delivered, if anything, is wrong and has to be removed there; then release it, which closes it",
 )
 
 
@@ -147,6 +147,8 @@ def _bring_up_to_date(
         row.inputs_digest, row.accepted, row.released_by, row.released_because = digest, "[]", "", ""
         _tell_of_new_inputs(session, row, config, now)
         _write_findings(session, row, doubts, now)
+    if _is_held_by_the_past(session, row, doubts):
+        change(session, row, Happening.DATA_CHANGED, [], config.node.name, now)
     if State(row.state) is not State.COLLECTING:
         return None
     if not _are_written(session, row, doubts):  # a report or a setting may bring doubt, and images none
@@ -169,6 +171,21 @@ def _bring_up_to_date(
     else:
         row.reasons = json.dumps(list(ready.reasons))
     return ready.look_again_at
+
+
+def _is_held_by_the_past(session: Session, row: CycleRow, doubts: Sequence[Finding]) -> bool:
+    """Whether what held a cycle has gone or changed: findings of the grouping held it, and others do now."""
+    if State(row.state) is not State.HELD or is_held_by_person(row):
+        return False
+    written = select(FindingRow.rule, FindingRow.subject).where(
+        FindingRow.cycle_id == row.id,
+        FindingRow.revision_id == "",
+        FindingRow.severity == Severity.HOLD.value,
+    )
+    accepted = {tuple(a) for a in json.loads(row.accepted)}
+    held = {tuple(w) for w in session.execute(written)} - accepted
+    now = {(f.rule, f.subject) for f in doubts if f.severity is Severity.HOLD} - accepted
+    return bool(held - now)
 
 
 def _tell_of_new_inputs(session: Session, row: CycleRow, config: Config, now: datetime) -> None:

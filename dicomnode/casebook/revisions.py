@@ -20,6 +20,7 @@ from dicomnode.archive import outbox
 from dicomnode.audit import codes, events, trail
 from dicomnode.audit.about import About
 from dicomnode.calculation.job import Job, Outcome
+from dicomnode.casebook import proof
 from dicomnode.casebook.course import (
     changes_sums,
     course_before,
@@ -129,7 +130,14 @@ def finish(session: Session, job: Job, outcome: Outcome, config: Config, now: da
         return
     _write(session, row, job, outcome, config, now)
     holds = [f.sentence for f in outcome.verdict.holds]
-    _ended(session, about(row, revision.id), not holds, "; ".join(holds), config)
+    _ended(
+        session,
+        about(row, revision.id),
+        not holds,
+        "; ".join(holds),
+        config,
+        proof.digests(session, revision.id),
+    )
     if State(row.state) is not State.COMPUTING or row.inputs_digest != revision.inputs_digest:
         revision.state = "SUPERSEDED"  # inputs changed meanwhile: kept on record, never sent
         return
@@ -188,6 +196,12 @@ def _write(
                 bed_gy=organ.bed_gy,
                 eqd2_gy=organ.eqd2_gy,
                 alpha_gy=organ.alpha_gy,
+                low_gy=organ.low_gy,
+                high_gy=organ.high_gy,
+                recovery=organ.recovery,
+                recovered_gy=organ.recovered_gy,
+                recovered_sigma_gy=organ.recovered_sigma_gy,
+                recovery_limit=organ.recovery_limit or None,
             )
         )
     for product in outcome.products:
@@ -207,9 +221,17 @@ def _write(
     session.flush()
 
 
-def _ended(session: Session, which: About, succeeded: bool, message: str, config: Config) -> None:
+def _ended(
+    session: Session,
+    which: About,
+    succeeded: bool,
+    message: str,
+    config: Config,
+    rows: proof.Digests | None = None,
+) -> None:
+    facts = {} if rows is None else {"revision_id": which.revision_id, "rows": rows}
     ended = events.calculation_ended(
-        config.node.name, which, step="revision", succeeded=succeeded, message=message, facts={}
+        config.node.name, which, step="revision", succeeded=succeeded, message=message, facts=facts
     )
     trail.append(session, ended)
 

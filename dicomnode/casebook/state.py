@@ -6,6 +6,7 @@ Every function works within the caller's transaction.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -18,6 +19,8 @@ from dicomnode.audit.about import About
 from dicomnode.casebook.lifecycle import TABLE, Happening, Instruction, State, advance
 from dicomnode.database.tables import CycleRow, FindingRow, Revision
 from dicomnode.model import Finding
+
+log = logging.getLogger(__name__)
 
 HELD_BY = "held by "
 """How the reason begins for which a person holds a cycle."""
@@ -45,6 +48,7 @@ def change(
         row.state, row.state_since = after, now
         moved = events.cycle_state_changed(here, about(row), before=before, after=after, reasons=reasons)
         trail.append(session, moved)
+        log.info("cycle %s: %s -> %s", row.id, before, after)
     return instructions
 
 

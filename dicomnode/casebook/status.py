@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicomnode.casebook import quarantine, troubles
+from dicomnode.casebook.corrections import CONFLICT
 from dicomnode.casebook.house import House
 from dicomnode.database.tables import CycleRow, Delivery, Instance, Revision, Series
 
@@ -36,6 +37,8 @@ class Status:
     """Objects that could not be used, that no other object replaced, and that nobody has looked at."""
     troubles: tuple[str, ...]
     """Sentences: what goes wrong now and no cycle, object or delivery shows."""
+    contradicted: int
+    """Objects that came under the UID of another and wait for a person to choose."""
     free_gb: float
     database: str
 
@@ -43,7 +46,7 @@ class Status:
     def waits_for_a_person(self) -> bool:
         """Whether somebody has to decide something before it goes on."""
         parked = any(states.get("PARKED") for states in self.deliveries.values())
-        return bool(self.held or self.quarantined or parked or self.troubles)
+        return bool(self.held or self.contradicted or self.quarantined or parked or self.troubles)
 
     def as_json(self) -> str:
         facts = {**asdict(self), "waits_for_a_person": self.waits_for_a_person}
@@ -74,6 +77,7 @@ def status(house: House) -> Status:
             deliveries=deliveries,
             held=tuple(held),
             quarantined=quarantine.number_waiting(session),
+            contradicted=session.scalar(select(func.count()).where(Instance.state == CONFLICT)) or 0,
             troubles=tuple(row.sentence for row in troubles.listed(session)),
             free_gb=house.store.free_bytes() / 2**30,
             database=house.database.dialect,

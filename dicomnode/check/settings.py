@@ -27,6 +27,18 @@ class CheckSettings(Settings):
     tail_fraction: float = Field(
         0.5, gt=0, le=1, description="warn where more of the TIA than this lies after the last time point"
     )
+    hot_noise_warn: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="warn where the Monte Carlo noise of hot voxels exceeds this",
+    )
+    hot_noise_hold: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="hold where the Monte Carlo noise of hot voxels exceeds this",
+    )
     minimum_activity_mbq: float = Field(
         10.0, gt=0, description="a therapy below this is taken for a unit error in the header"
     )

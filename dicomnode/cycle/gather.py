@@ -133,6 +133,7 @@ def summarise(
         last_received_at=last_received_at,
         facts={
             **first.facts,
+            "PatientBirthDate": first.patient_birth_date,
             **({"unused_because": usable[0].unused_because} if usable[0].unused_because else {}),
         },
         findings=_merged(findings, first.series_instance_uid),

@@ -87,11 +87,13 @@ class Instance(Base):
     received_at: Mapped[datetime] = mapped_column(index=True)
     state: Mapped[str] = mapped_column(String(12))
     """RECEIVED -> INDEXED | QUARANTINED (cannot be parsed or contradicts its command) -> DISMISSED
-    (a person has seen to it) | CONFLICT."""
+    (a person has seen to it) | CONFLICT -> NOT_CHOSEN (a person chose the other of the two)."""
     reason: Mapped[str] = mapped_column(default="")
     series_instance_uid: Mapped[str] = mapped_column(String(64), default="")
     header: Mapped[str] = mapped_column(default="{}")
     """InstanceHeader as JSON, filled when indexed."""
+    differences: Mapped[str | None]
+    """Of a CONFLICT: in what it differs from the object that came before, as JSON; NULL until compared."""
     purged_at: Mapped[datetime | None]
     """When retention removed the file; the row stays as the tombstone."""
 
@@ -274,6 +276,14 @@ class OrganDoseRow(Base):
     eqd2_gy: Mapped[float | None]
     alpha_gy: Mapped[float | None]
     """Part of ``mean_gy`` that alpha particles gave, unweighted; NULL for nuclides without them."""
+    low_gy: Mapped[float | None]
+    high_gy: Mapped[float | None]
+    """Interval (k = 2) of the true mean dose, the loss by partial volume in it; NULL where not known."""
+    recovery: Mapped[float | None]
+    recovered_gy: Mapped[float | None]
+    recovered_sigma_gy: Mapped[float | None]
+    """Mean dose corrected for partial volume; NULL where none may be stated."""
+    recovery_limit: Mapped[str | None]
 
 
 class FindingRow(Base):

@@ -75,25 +75,23 @@ def low_rank(
     grid_zyx: tuple[int, int, int],
     tolerance: float,
     by: By,
+    near: Float64 | None = None,
 ) -> LowRank:
     """The split, with as few terms as keep the error of any result below ``tolerance`` of its maximum.
 
     The measure: the error at the centre of a ball of uniform activity, of any radius, in any medium, over the
-    self dose of one voxel in the medium where that is least.
+    self dose of one voxel in the medium where that is least. ``near`` : ``near_octants`` of the
+    kernels, where the caller has them.
     """
     density = np.array([kernel.density_g_per_cm3 for kernel in kernels])
     weight = 1 / density
     edges = np.array(spacing_mm[::-1])
-    split_mm = max(SPLIT_VOXELS * edges.max(), max(_electron_range_mm(kernel) for kernel in kernels))
+    split_mm, shape = _split(kernels, spacing_mm, grid_zyx)
     diagonal = float(np.sqrt((edges**2).sum()))
     farthest = float(np.sqrt(((np.array(grid_zyx) * edges) ** 2).sum())) + 2 * diagonal
     r_mm = np.arange(0.0, farthest + edges.min(), TABLE_STEP * edges.min())
     long = np.stack([_smooth_density(kernel, r_mm, split_mm) for kernel in kernels])
-    offsets = tuple(
-        min(int(np.ceil(split_mm / edge)) + 2, n) for edge, n in zip(edges, grid_zyx, strict=True)
-    )
-    shape = (offsets[0], offsets[1], offsets[2])
-    near = near_mev([_within(kernel) for kernel in kernels], spacing_mm, shape, split_mm + 2 * diagonal)
+    near = near_octants(kernels, spacing_mm, grid_zyx) if near is None else near.copy()
     limit = tolerance / 2 * float((near[:, 0, 0, 0] * weight).min())
     volumes = 4 * np.pi * r_mm**2 * (r_mm[1] - r_mm[0])
     long_weights, table = _truncate(long, volumes, weight, limit)
@@ -112,6 +110,29 @@ def low_rank(
         table,
         _terms(long_weights, (np.abs(table) * volumes).sum(axis=1), density, limit, by),
     )
+
+
+def near_octants(
+    kernels: Sequence[PointKernel], spacing_mm: tuple[float, float, float], grid_zyx: tuple[int, int, int]
+) -> Float64:
+    """(kernels, z, y, x) MeV per decay in the voxels up to the split radius and a little beyond.
+
+    Several sets of kernels whose electrons stay within the split radius may be done in one call, which takes
+    little longer than one set.
+    """
+    split_mm, shape = _split(kernels, spacing_mm, grid_zyx)
+    diagonal = float(np.sqrt((np.array(spacing_mm) ** 2).sum()))
+    return near_mev([_within(kernel) for kernel in kernels], spacing_mm, shape, split_mm + 2 * diagonal)
+
+
+def _split(
+    kernels: Sequence[PointKernel], spacing_mm: tuple[float, float, float], grid_zyx: tuple[int, int, int]
+) -> tuple[float, tuple[int, int, int]]:
+    """(split radius, offsets of the short kernels)."""
+    edges = np.array(spacing_mm[::-1])
+    split_mm = max(SPLIT_VOXELS * edges.max(), max(_electron_range_mm(kernel) for kernel in kernels))
+    z, y, x = (min(int(np.ceil(split_mm / edge)) + 2, n) for edge, n in zip(edges, grid_zyx, strict=True))
+    return float(split_mm), (z, y, x)
 
 
 def _terms(weights: Float64, norms: Float64, density: Float64, limit: float, by: By) -> list[Term]:

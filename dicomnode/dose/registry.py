@@ -19,6 +19,7 @@ GROUP = "dicomnode.engines"
 """Entry point group under which other packages offer engines."""
 
 BUILT_IN: Mapping[str, str] = {
+    "denoise": "dicomnode.dose.denoise:Denoise",
     "gate": "dicomnode.dose.gate:Gate",
     "local": "dicomnode.dose.local:LocalDeposition",
     "multi-vsv": "dicomnode.dose.multi_vsv:MultiVsv",

@@ -117,7 +117,7 @@ class SingleVsv:
         self.settings = settings or VsvSettings()
         folder = self.settings.kernel_folder
         digests = {f"kernels-{name}": kernel_digest(name, folder) for name in kernel_names(folder)}
-        self.identity = EngineIdentity("vsv", "3", digests)
+        self.identity = EngineIdentity("vsv", "4", digests)
         self.capability = Capability(
             nuclides=frozenset(kernel_names(folder)),
             voxel_mm=(0.5, 20.0),
@@ -195,10 +195,10 @@ class SingleVsv:
         """The rule of ``relative_sigma``; gas 100 %. Unscaled: how far water is from the voxel's mass too."""
         relative = relative_sigma(anatomy, nuclide, own_share)
         density = anatomy.density.g_per_cm3.astype(np.float64)
+        relative = np.where(density < self.settings.minimum_density_g_per_cm3, 1.0, relative)
         if self.settings.density_scaling == "none":
             return np.hypot(relative, np.minimum(np.abs(WATER_G_PER_CM3 / density - 1), 10.0))
-        gas = density < self.settings.minimum_density_g_per_cm3
-        return np.where(gas, np.maximum(relative, 1.0), relative)
+        return relative
 
     def _dose_map(
         self,

@@ -9,7 +9,7 @@ from dicomnode.model.cycle import (
     RegistrationQuality,
     TimePoint,
 )
-from dicomnode.model.findings import Finding, Severity, Verdict
+from dicomnode.model.findings import Finding, Severity, Verdict, each_once, line_of
 from dicomnode.model.grid import Grid
 from dicomnode.model.nuclide import EnergyPerDecay, Nuclide
 from dicomnode.model.organs import OrganDose, RegionTia, TiaFit
@@ -57,4 +57,6 @@ __all__ = [
     "TiaMap",
     "TimePoint",
     "Verdict",
+    "each_once",
+    "line_of",
 ]

@@ -96,6 +96,12 @@ class OrganDose:
     tia_mbq_s : time-integrated activity within the region
     bed_gy, eqd2_gy : where alpha/beta, repair and effective half-life are configured
     alpha_gy : the part of ``mean_gy`` given by alpha particles and recoils, where the nuclide emits any
+    low_gy, high_gy : interval of the true mean dose (k = 2) with the loss by partial volume in full, where it
+        is known; not symmetrical about ``mean_gy``
+    recovery : what the image shows of the region over what is there
+    recovered_gy, recovered_sigma_gy : mean dose corrected for partial volume and its standard uncertainty;
+        None where none may be stated
+    recovery_limit : what limits the corrected dose ("contour", "width", ...), or why there is none
     """
 
     region: str
@@ -111,3 +117,9 @@ class OrganDose:
     bed_gy: float | None = None
     eqd2_gy: float | None = None
     alpha_gy: float | None = None
+    low_gy: float | None = None
+    high_gy: float | None = None
+    recovery: float | None = None
+    recovered_gy: float | None = None
+    recovered_sigma_gy: float | None = None
+    recovery_limit: str = ""

@@ -36,6 +36,15 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
+class Differences:
+    """How an object differs from the one that came before under its UID."""
+
+    keywords: tuple[str, ...]
+    """Attributes that differ, pixels apart."""
+    same_pixels: bool
+
+
+@dataclass(frozen=True)
 class InstanceHeader:
     """What one instance says, as the worker that parsed it reports. Empty string: not stated.
 

@@ -55,6 +55,7 @@ class Fact(Generic[T]):
     absent : in words, what follows where nothing states it
     remedy : what a person should do where statements differ
     show : a value as the sentence writes it; None: without values, which name a patient
+    then : which of them counts until a person has decided
     refused : True where differing statements make the object useless
     standard : paragraph that defines it
     """
@@ -68,6 +69,7 @@ class Fact(Generic[T]):
     remedy: str
     differ: str = "is stated twice, differently"
     show: Callable[[T], str] | None = str
+    then: str = "the former is used"
     refused: bool = False
     standard: str = ""
 
@@ -89,7 +91,7 @@ class Fact(Generic[T]):
         sentence = self._sentence([best, others[0]])
         if self.refused:
             raise Inconsistent(sentence, attribute=best.place, uid=subject, remedy=self.remedy)
-        advice = f"{sentence}; the former is used: {self.remedy}"
+        advice = f"{sentence}; {self.then}: {self.remedy}"
         finding = Finding(self.rule, Severity.HOLD, advice, subject=subject, source=self.standard)
         return Settled(best.value, best.place, (finding,))
 

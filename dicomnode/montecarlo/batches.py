@@ -118,21 +118,29 @@ class Run:
     """One simulation: the tables of its problem, and batches on request.
 
     ``analogue`` : histories leave what they lose where they lose it (for comparisons)
+    ``only`` : "electron" or "photon": nothing of the other is emitted; None: both
     """
 
     def __init__(
-        self, problem: Problem, settings: TransportSettings, seed: int, analogue: bool = False
+        self,
+        problem: Problem,
+        settings: TransportSettings,
+        seed: int,
+        analogue: bool = False,
+        only: str | None = None,
     ) -> None:
         if not 0 <= seed < 2**64:
             raise OutOfDomain("seed", seed, "", "0 to 2^64 - 1")
         cuts = settings.cuts
         found = problem.members
         self.problem, self.settings, self.seed, self.analogue = problem, settings, seed, analogue
-        components = (electron_component(found, cuts.electron), photon_component(found, cuts.photon))
+        both = (electron_component(found, cuts.electron), photon_component(found, cuts.photon))
+        components = [c for c in both if only in (None, c.name)]
         self.local_mev = sum(c.local_mev for c in components)
         self.components = tuple(c for c in components if c.source.per_decay > 0)
         highest = max((c.source.highest_mev for c in self.components), default=0.1)
-        positrons = highest > 2 * REST or any(e.positron is not None for e, _ in found)
+        emits = only != "photon" and any(e.positron is not None for e, _ in found)
+        positrons = highest > 2 * REST or emits
         self.world: World = make_world(
             problem.density_g_per_cm3, problem.material, problem.spacing_mm, problem.media, cuts,
             max(highest, 2 * cuts.delta, 0.05) * 1.001, positrons,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import numba
@@ -20,7 +21,15 @@ def _cache_folder() -> str:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return str(Path(home) / "dicomnode" / f"compiled-{digest.hexdigest()[:16]}")
+    folder = Path(home) / "dicomnode" / f"compiled-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        writable = False
+    else:
+        writable = os.access(folder, os.W_OK)
+    # A read-only home (a service in its sandbox): each process compiles anew, rather than not at all.
+    return str(folder) if writable else tempfile.mkdtemp(prefix="dicomnode-compiled-")
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):

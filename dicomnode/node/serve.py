@@ -51,7 +51,8 @@ SUPERVISOR = "DICOMNODE_SUPERVISOR"
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM, SIGINT, or the end of the supervising process sets."""
+    """An event that SIGTERM, SIGINT, or the end of the supervising process sets. A shell is no supervisor:
+    what it started with `nohup` outlives it."""
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -59,14 +60,15 @@ def stop_on_signals() -> threading.Event:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    parent = int(os.environ.pop(SUPERVISOR, os.getppid()))
+    supervisor = int(os.environ.pop(SUPERVISOR, "0"))
 
-    def watch_parent() -> None:
+    def watch_supervisor() -> None:
         while not stop.wait(0.5):
-            if os.getppid() != parent:  # the supervisor was killed: nobody would restart or stop us
+            if os.getppid() != supervisor:  # it was killed: nobody would restart or stop us
                 stop.set()
 
-    threading.Thread(target=watch_parent, name="parent", daemon=True).start()
+    if supervisor:
+        threading.Thread(target=watch_supervisor, name="supervisor", daemon=True).start()
     return stop
 
 
@@ -76,7 +78,9 @@ def run_role(role: str, house: House, stop: threading.Event) -> None:
         if stop.is_set():
             return
         _record_activity(house, role, started=True)
+        log.info("the role %s runs, version %s", role, __version__)
         {"receive": _receive, "work": _work, "deliver": _deliver, "web": _web}[role](house, stop)
+        log.info("the role %s stops", role)
         _record_activity(house, role, started=False)
 
 

@@ -22,7 +22,15 @@ from sqlalchemy.orm import Session
 from dicomnode.audit import queries
 from dicomnode.audit.pseudonym import pseudonym
 from dicomnode.calculation.job import Job
-from dicomnode.casebook import administrations, contradictions, intake, left_out, revisions, troubles
+from dicomnode.casebook import (
+    administrations,
+    contradictions,
+    corrections,
+    intake,
+    left_out,
+    revisions,
+    troubles,
+)
 from dicomnode.casebook.house import House
 from dicomnode.casebook.lifecycle import Happening, State
 from dicomnode.casebook.review import review
@@ -77,8 +85,8 @@ class Rounds:
         self.grown: set[str] = set()
         self.look_again: dict[str, datetime] = {}
         self.told = administrations.Told()
-        self.skipped: frozenset[str] = frozenset()
         self.left_out = left_out.Seen()
+        self.skipped: frozenset[str] = frozenset()
         self.last_conflict = -1
         self.housekeeping = Housekeeping(house)
 
@@ -169,10 +177,13 @@ class Rounds:
             self._submit_parse(tuple(found[start : start + BATCH]))
 
     def _submit_parse(self, batch: Batch, kind: str = "parse", limit_s: float = inf) -> None:
-        files = [(i, self.house.store.path(digest)) for i, digest in batch]
-        config = self.house.config
+        config, path = self.house.config, self.house.store.path
+        with self.house.database.read() as session:
+            before = corrections.came_before(session, [i for i, _ in batch])
+        files = [(i, path(digest)) for i, digest in batch]
+        beside = {i: path(digest) for i, digest in before.items()}
         limit_s = min(limit_s, config.work.parse_timeout_s)
-        self.workers.submit(kind, batch, limit_s, intake.parse, files, config.node.zone)
+        self.workers.submit(kind, batch, limit_s, intake.parse, files, config.node.zone, beside)
 
     def _take(self, ended: Ended, now: datetime) -> None:
         if ended.kind in ("parse", SUSPECT):
@@ -227,10 +238,10 @@ class Rounds:
             with self.house.database.read() as session:
                 found = intake.sum_up(session, uid)
             with self.house.database.write() as session:
-                patient = intake.keep(session, found, self.house.config.node.name)
+                patients = intake.keep(session, found, self.house.config.node.name)
             self.grown.discard(uid)
-            if patient:
-                self.look_again[patient] = now
+            log.info("series %s has %d objects", uid, found.objects)
+            self.look_again |= dict.fromkeys(patients, now)
 
     def _take_computed(self, ended: Ended, now: datetime) -> None:
         job = ended.what

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dicomnode.errors import OutOfDomain, Unsupported
 from dicomnode.model import EnergyPerDecay, Nuclide
+from dicomnode.physics.nuclide_names import ELEMENTS
 
 Float64 = npt.NDArray[np.float64]
 
@@ -28,19 +29,6 @@ SOURCE = "ICRP 107 (icrp107-database 0.0.3)"
 
 # Julian year of 365.25 d, as ICRP 107 uses for half-lives in years.
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 31557600.0}
-
-# Names of elements as DICOM (PS3.16 CID 18) and people spell them, for those met in nuclear medicine.
-ELEMENTS = {
-    "actinium": "Ac", "arsenic": "As", "astatine": "At", "bismuth": "Bi", "bromine": "Br", "carbon": "C",
-    "caesium": "Cs", "cesium": "Cs", "chromium": "Cr", "cobalt": "Co", "copper": "Cu", "dysprosium": "Dy",
-    "erbium": "Er", "fluorine": "F", "francium": "Fr", "gadolinium": "Gd", "gallium": "Ga", "gold": "Au",
-    "holmium": "Ho", "indium": "In", "iodine": "I", "iron": "Fe", "krypton": "Kr", "lead": "Pb",
-    "lutetium": "Lu", "manganese": "Mn", "nitrogen": "N", "oxygen": "O", "phosphorus": "P",
-    "polonium": "Po", "praseodymium": "Pr", "radium": "Ra", "radon": "Rn", "rhenium": "Re",
-    "rubidium": "Rb", "samarium": "Sm", "scandium": "Sc", "strontium": "Sr", "technetium": "Tc",
-    "terbium": "Tb", "thallium": "Tl", "thorium": "Th", "thulium": "Tm", "tin": "Sn", "xenon": "Xe",
-    "ytterbium": "Yb", "yttrium": "Y", "zirconium": "Zr",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from dicomnode.receive.acceptance import (
     Rejection,
     address_may_connect,
     judge,
+    printable,
 )
 from dicomnode.receive.command import (
     ACTION_TYPE,
@@ -137,7 +138,10 @@ class Association:
             ending.callback(self._drop_message)
             try:
                 if self._establish():
+                    who = printable(self._caller.calling_ae), self._caller.address
+                    logger.info("association of %s from %s", *who)
                     self._serve()
+                    logger.info("association of %s from %s is released", *who)
                 self._over = True
             except PeerMisbehaved as error:
                 self._tell(error.kind, f"{error}; connection aborted")

@@ -45,10 +45,10 @@ class ImageWidth(Settings):
 class RecoverySettings(Settings):
     """The settings of this room."""
 
-    use: Literal["report", "apply", "off"] = Field(
+    use: Literal["report", "off"] = Field(
         "report",
-        description="partial-volume correction: report (both values, the uncorrected one counts), apply (the "
-        "corrected one counts) or off",
+        description="partial-volume correction: report (both values side by side; maps, course and checks "
+        "keep the uncorrected one) or off",
     )
     widths: tuple[ImageWidth, ...] = Field(
         (), description="widths of images reconstructed elsewhere, by camera and nuclide"

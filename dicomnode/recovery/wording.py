@@ -16,8 +16,13 @@ MOST_CHANGE = 0.02
 """The corrected map may hold this much more or less than the image; our own choice (simulated: 0.5 %)."""
 OURS = "our own choice, docs/recovery.md"
 
-REMEDY = (
-    "state the width of this camera's images under [[recovery.widths]], or leave the correction to the report"
+REMEDY = "state the width of this camera's images under [[recovery.widths]]"
+
+TRAPEZOID = Finding(
+    "recovery-with-trapezoid",
+    Severity.WARNING,
+    "the trapezoid overestimates by its tail, by about as much as partial volume takes: a corrected dose by "
+    'the trapezoid is too high; choose a fitted method of [tia], such as "hybrid"',
 )
 
 
@@ -26,47 +31,47 @@ def findings(
     found: Sequence[Recovered],
     widths: Sequence[Width],
     *,
-    applied: bool,
     trapezoid: bool,
 ) -> tuple[Finding, ...]:
-    """Everything of one cycle; what only spoils an applied correction holds only where it is applied."""
-    spoils = Severity.HOLD if applied else Severity.WARNING
-    said = [_done(widths, applied), *_of_width(widths, spoils), *_of_totals(found, spoils)]
-    said += _of_matrix(found, spoils)
-    if trapezoid:
-        said.append(_trapezoid(spoils))
+    """Everything of one cycle. Nothing holds: the uncorrected dose counts, and its interval says the loss."""
+    said = [_done(widths), *_of_width(widths), *_of_totals(found), *_of_matrix(found)]
+    if trapezoid and widths[0].corrects:
+        said.append(TRAPEZOID)
     for region in regions:
-        said += _of_region(region, applied)
+        said += _of_region(region)
     return tuple(said)
 
 
-def _done(widths: Sequence[Width], applied: bool) -> Finding:
-    rule = "recovery-applied" if applied else "recovery-reported"
+def _done(widths: Sequence[Width]) -> Finding:
     each = "; ".join(dict.fromkeys(str(width) for width in widths))
-    counts = "the corrected dose counts" if applied else "the uncorrected dose counts"
-    return Finding(rule, Severity.NOTE, f"partial volume by regions, image width {each}; {counts}")
+    sentence = f"partial volume by regions, image width {each}; the uncorrected dose counts"
+    return Finding("recovery-reported", Severity.NOTE, sentence)
 
 
-def _of_width(widths: Sequence[Width], spoils: Severity) -> Iterator[Finding]:
+def _of_width(widths: Sequence[Width]) -> Iterator[Finding]:
     if not all(width.corrects for width in widths):
         sentence = (
             f"the width of the image is not known: {widths[0].largest_mm:g} mm is assumed for the upper end "
             f"of the intervals, and no corrected dose is given; {REMEDY}"
         )
-        yield Finding("recovery-no-width", spoils, sentence, widths[0].largest_mm, unit="mm", source=OURS)
+        yield Finding(
+            "recovery-no-width", Severity.WARNING, sentence, widths[0].largest_mm, unit="mm", source=OURS
+        )
 
 
-def _of_totals(found: Sequence[Recovered], spoils: Severity) -> Iterator[Finding]:
+def _of_totals(found: Sequence[Recovered]) -> Iterator[Finding]:
     worst = max(found, key=lambda one: abs(one.total_ratio - 1.0))
     if abs(worst.total_ratio - 1.0) > MOST_CHANGE and worst.scan.width.corrects:
         sentence = (
             f"{worst.scan.label}: the corrected map holds {worst.total_ratio:.3f} of the measured activity; "
             "check that the contours lie on this image and that its width is right"
         )
-        yield Finding("recovery-total", spoils, sentence, worst.total_ratio, 1 + MOST_CHANGE, source=OURS)
+        yield Finding(
+            "recovery-total", Severity.WARNING, sentence, worst.total_ratio, 1 + MOST_CHANGE, source=OURS
+        )
 
 
-def _of_matrix(found: Sequence[Recovered], spoils: Severity) -> Iterator[Finding]:
+def _of_matrix(found: Sequence[Recovered]) -> Iterator[Finding]:
     worst = max(found, key=lambda one: one.system.condition)
     if worst.system.condition > MOST_CONDITION:
         sentence = (
@@ -74,23 +79,13 @@ def _of_matrix(found: Sequence[Recovered], spoils: Severity) -> Iterator[Finding
             f"{worst.system.condition:.0f}); join regions that are thinner than the image is wide"
         )
         yield Finding(
-            "recovery-ill-conditioned", spoils, sentence, worst.system.condition, MOST_CONDITION, source=OURS
-        )
+            "recovery-ill-conditioned", Severity.WARNING, sentence, worst.system.condition, MOST_CONDITION,
+            source=OURS,
+        )  # fmt: skip
 
 
-def _trapezoid(spoils: Severity) -> Finding:
-    return Finding(
-        "recovery-with-trapezoid",
-        spoils,
-        "the trapezoid overestimates by its tail, by about as much as partial volume takes: a corrected dose "
-        'by the trapezoid is too high; choose a fitted method of [tia], such as "hybrid"',
-    )
-
-
-def _of_region(region: RegionRecovery, applied: bool) -> Iterator[Finding]:
+def _of_region(region: RegionRecovery) -> Iterator[Finding]:
     coefficient = region.coefficient
-    if applied and not region.withheld:
-        return
     if coefficient < LOST:
         yield Finding(
             "partial-volume-lost",

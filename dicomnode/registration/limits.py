@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import acos, cos, degrees, sin
 
 from dicomnode.model import Finding, RegistrationQuality, Severity
+from dicomnode.model.findings import apart
 from dicomnode.registration.settings import TG132, RegistrationSettings
 
 LOOK = "look at both time points one upon the other, and release the cycle only if they fit"
@@ -29,10 +30,11 @@ def overlap(label: str, quality: RegistrationQuality, settings: RegistrationSett
     # A SPECT shows uptake, not the outline: its "body" follows the activity, which changes with time.
     if quality.method == "spect-spect" or quality.dice_body >= settings.dice_min:
         return None
+    found, wanted = apart(quality.dice_body, settings.dice_min, 2)
     return Finding(
         "registration-body-overlap",
         Severity.HOLD,
-        f"{label}: the body outlines overlap by {quality.dice_body:.2f} only; {LOOK}",
+        f"{label}: the body outlines overlap by {found} only ({wanted} is wanted); {LOOK}",
         quality.dice_body,
         settings.dice_min,
         "1",
@@ -47,11 +49,12 @@ def residual(label: str, quality: RegistrationQuality, settings: RegistrationSet
     limit = settings.residual_max_mm if by_ct else settings.spect_residual_max_mm
     if quality.residual_mm <= limit:
         return None
+    found, most = apart(quality.residual_mm, limit)
     return Finding(
         "registration-residual",
         Severity.HOLD,
-        f"{label}: a quarter of the anatomy lies {quality.residual_mm:.1f} mm or more off after registration "
-        f"(another patient, a mirrored or an empty image look like this); {LOOK}",
+        f"{label}: a quarter of the anatomy lies {found} mm or more off after registration, {most} mm is "
+        f"tolerated (another patient, a mirrored or an empty image look like this); {LOOK}",
         quality.residual_mm,
         limit,
         "mm",
@@ -90,10 +93,11 @@ def rotation(label: str, quality: RegistrationQuality, settings: RegistrationSet
     angle = rotation_deg(quality)
     if angle <= settings.rotation_max_deg:
         return None
+    found, most = apart(angle, settings.rotation_max_deg)
     return Finding(
         "registration-rotation",
         Severity.HOLD,
-        f"{label}: registration turned the patient by {angle:.0f} degrees; "
+        f"{label}: registration turned the patient by {found} degrees, {most} are tolerated; "
         f"check the patient's position, {LOOK}",
         angle,
         settings.rotation_max_deg,
@@ -104,12 +108,12 @@ def rotation(label: str, quality: RegistrationQuality, settings: RegistrationSet
 
 
 def without_ct(label: str) -> Finding:
-    """SPECT to SPECT is less certain than CT to CT."""
+    """SPECT to SPECT is less certain than CT to CT. It states that and asks nobody; its residual may hold."""
     return Finding(
         "registration-without-ct",
         Severity.WARNING,
-        f"{label}: registered by its SPECT because a CT is missing; uptake that changes "
-        f"place misleads this, {LOOK}",
+        f"{label}: registered by its SPECT because a CT is missing, which is less certain: uptake that "
+        f"changes place moves it",
         subject=label,
     )
 
@@ -154,8 +158,8 @@ def cut_region(name: str, label: str, fraction: float, settings: RegistrationSet
     return Finding(
         "registration-region-cut",
         Severity.HOLD,
-        f"{label}: its field of view cuts off {100 * fraction:.0f} % of {name}; leave the time point or the "
-        "region out",
+        f"{label}: its field of view cuts off {100 * fraction:.3g} % of {name}; leave the time point or the "
+        "region out with `dicomnode leave-out`",
         fraction,
         settings.region_cut_fraction,
         "1",

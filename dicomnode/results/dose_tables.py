@@ -55,6 +55,36 @@ def _organ_row(organ: OrganDose, gbq: float, half_life: float | None, with_bed: 
     return row
 
 
+def write_recovery(pages: list[Page], organs: Sequence[OrganDose]) -> None:
+    """What partial volume takes from each region: the mean with its interval, and the corrected mean."""
+    known = [o for o in organs if o.recovery is not None]
+    if not known:
+        return
+    columns = [
+        ("region", LEFT, "left"),
+        ("mean, Gy (k = 2)", 0.42, "right"),
+        ("recovery", 0.49, "right"),
+        ("corrected mean, Gy (k = 1)", 0.66, "right"),
+        ("limited by", 0.68, "left"),
+    ]
+    rows = [_recovery_row(o) for o in known]
+    _table_over_pages(pages, "Partial volume (blur of the image)", columns, rows, widest=28)
+
+
+def _recovery_row(organ: OrganDose) -> list[str]:
+    low, high = significant(organ.low_gy or 0.0), significant(organ.high_gy or 0.0)
+    corrected = "–"
+    if organ.recovered_gy is not None:
+        corrected = with_sigma(organ.recovered_gy, organ.recovered_sigma_gy or 0.0)
+    return [
+        organ.region,
+        f"{significant(organ.mean_gy)} ({low} to {high})",
+        f"{organ.recovery:.2f}",
+        corrected,
+        organ.recovery_limit[:52],
+    ]
+
+
 def write_definitions(page: Page, organs: Sequence[OrganDose], settings: ResultsSettings) -> None:
     """What the columns mean, and the parameters behind BED."""
     weight = "energy imparted / mass" if settings.mean == "mass" else "average over the volume"

@@ -248,8 +248,8 @@ def png(scene: Scene, *, title: str = "", dots_per_inch: int = 150) -> bytes:
 def washes(scene: Scene, planes: Sequence[Plane]) -> tuple[tuple[str, dict[str, Any]], ...]:
     """Heading and drawing arguments of the TIA and of the dose."""
     tia_h = scene.tia.mbq_s_per_ml / 3600.0
-    tia: dict[str, Any] = {"grid": scene.tia.grid, "values": tia_h, "colours": "inferno"}
-    dose: dict[str, Any] = {"grid": scene.dose.grid, "values": scene.dose.gy, "colours": "turbo"}
+    tia: dict[str, Any] = {"grid": scene.tia.grid, "values": tia_h, "colours": "viridis"}
+    dose: dict[str, Any] = {"grid": scene.dose.grid, "values": scene.dose.gy, "colours": "inferno"}
     for wash in (tia, dose):
         wash["top"] = top_of(wash["grid"], wash["values"], planes)
     return ("Time-integrated activity, MBq h / mL", tia), ("Absorbed dose, Gy", dose)

@@ -24,10 +24,18 @@ from dicomnode.model import (
     Severity,
     TiaFit,
     Verdict,
+    each_once,
+    line_of,
 )
 from dicomnode.results.charts import draw_curves, draw_dvh
 from dicomnode.results.course import CourseDose
-from dicomnode.results.dose_tables import write_course, write_definitions, write_not_in_course, write_organs
+from dicomnode.results.dose_tables import (
+    write_course,
+    write_definitions,
+    write_not_in_course,
+    write_organs,
+    write_recovery,
+)
 from dicomnode.results.dvh import cumulative_dvh
 from dicomnode.results.page import A4_INCHES, ACCENT, BOTTOM, FAINT, LEFT, POINT, RED, RIGHT, Page
 from dicomnode.results.pictures import (
@@ -110,6 +118,7 @@ def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list
     _method(pages[0], content)
     gbq = content.cycle.administration.activity_mbq / 1000.0
     write_organs(pages, content.organs, content.fit.regions, gbq)
+    write_recovery(pages, content.organs)
     write_definitions(pages[-1], content.organs, settings)
     if content.course:
         write_course(pages, content.course)
@@ -120,8 +129,8 @@ def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list
 
 def _title(page: Page, content: ReportContent) -> None:
     page.write(LEFT, "Dosimetry of radionuclide therapy", size=15, fontweight="bold", color=ACCENT)
-    released = content.verdict.release
-    page.chip("CHECKS PASSED" if released else "HELD", GREEN if released else RED)
+    words = content.verdict.words
+    page.chip(words, {"HELD": RED, "CHECKS PASSED": GREEN}.get(words, AMBER))
     page.skip(15)
     made = f"{content.created_at:%Y-%m-%d %H:%M %Z}"
     page.write(LEFT, f"Revision {content.revision}, calculated {made}", size=8.5, color=FAINT)
@@ -196,23 +205,23 @@ def _method(page: Page, content: ReportContent) -> None:
 
 def _findings(pages: list[Page], verdict: Verdict) -> None:
     order = (Severity.HOLD, Severity.WARNING, Severity.NOTE)
-    findings = sorted(verdict.findings, key=lambda f: order.index(f.severity))
+    findings = each_once(sorted(verdict.findings, key=lambda f: order.index(f.severity)))
     if pages[-1].room < 70:
         pages.append(Page())
     pages[-1].heading("Findings")
     if not findings:
         pages[-1].paragraph(LEFT, "Every check passed; there is nothing to report.")
-    for finding in findings:
+    for finding, count in findings:
         if pages[-1].room < 36:
             pages.append(Page())
             pages[-1].heading("Findings, continued")
-        _finding(pages[-1], finding)
+        _finding(pages[-1], finding, count)
 
 
-def _finding(page: Page, finding: Finding) -> None:
+def _finding(page: Page, finding: Finding, count: int) -> None:
     colour = {Severity.HOLD: RED, Severity.WARNING: AMBER, Severity.NOTE: FAINT}[finding.severity]
     page.write(LEFT, finding.severity.value.upper(), size=7, fontweight="bold", color=colour)
-    page.paragraph(LEFT + 0.085, finding.sentence, width=104)
+    page.paragraph(LEFT + 0.085, line_of(finding.sentence, count), width=104)
     page.skip(3)
 
 

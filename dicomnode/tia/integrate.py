@@ -297,5 +297,5 @@ def _without(shares: Mapping[str, float], *names: str) -> dict[str, float]:
 
 
 def _empty(name: str) -> Finding:
-    sentence = f"region {name!r} covers nothing of the grid and has no result; check its contours"
+    sentence = f"region {name!r} covers nothing of the grid and has no result"
     return Finding("tia-empty-region", Severity.WARNING, sentence, subject=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from dicomnode.errors import ConfigError
 from dicomnode.model import Settings
 from dicomnode.tia.methods import checked_name
 
+Start = Literal["zero", "physical-back-decay", "fit"]
 Shape = Literal["mono-exponential", "bi-exponential", "tri-exponential", "model-average"]
 
 
@@ -74,6 +75,41 @@ class UncertaintySettings(Settings):
     )
 
 
+def _known(method: str) -> str:
+    """The name of a method that is there; ValueError, which pydantic reports, where it is not."""
+    try:
+        return checked_name(method)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class AgentTia(Settings):
+    """How one agent or nuclide is integrated, other than [tia] says. Every text that is given must match."""
+
+    agent: str = Field("", description="the radiopharmaceutical contains this text, any case")
+    nuclide: str = Field("", description="nuclide as ICRP 107 writes it, e.g. Y-90")
+    method: str | None = Field(None, description="as in [tia]; none: that of [tia]")
+    start: Start | None = Field(None, description="as in [tia]; none: that of [tia]")
+    permanent: bool = Field(
+        False,
+        description="a permanent implant (microspheres): nothing leaves but by physical decay, so that one "
+        "scan is enough and its integral is exact (stp-physical without uncertainty of the model)",
+    )
+
+    @field_validator("method")
+    @classmethod
+    def _is_there(cls, value: str | None) -> str | None:
+        return value if value is None else _known(value)
+
+    @model_validator(mode="after")
+    def _says_what_it_is_of(self) -> Self:
+        if not self.agent and not self.nuclide:
+            raise ValueError("name the agent or the nuclide")
+        if self.permanent and self.method not in (None, "stp-physical"):
+            raise ValueError("a permanent implant is integrated by stp-physical")
+        return self
+
+
 class TiaSettings(Settings):
     """The settings of this room."""
 
@@ -81,7 +117,7 @@ class TiaSettings(Settings):
         "trapezoid",
         description="how activity is integrated over time (`dicomnode methods` lists them); see docs/tia.md",
     )
-    start: Literal["zero", "physical-back-decay", "fit"] = Field(
+    start: Start = Field(
         "zero",
         description="activity at administration for the trapezoid: zero (the published convention), "
         "the first scan decayed back physically, or the fitted curve of the region",
@@ -118,6 +154,9 @@ class TiaSettings(Settings):
         default_factory=dict,
         description="effective half-life by region (stp-population, stp-madsen); 'default': the rest",
     )
+    by_agent: tuple[AgentTia, ...] = Field(
+        (), description="method and start by agent or nuclide; the record that says most of an agent counts"
+    )
     uncertainty: UncertaintySettings = Field(
         default_factory=lambda: UncertaintySettings.model_validate({}),
         description="inputs to the uncertainty budget",
@@ -126,10 +165,7 @@ class TiaSettings(Settings):
     @field_validator("method")
     @classmethod
     def _is_there(cls, value: str) -> str:
-        try:
-            return checked_name(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        return _known(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -140,3 +176,38 @@ class TiaSettings(Settings):
                 "and state the width of the images under [[recovery.widths]] (docs/recovery.md)"
             )
         return table
+
+    def agent(self, nuclide: str, radiopharmaceutical: str) -> AgentTia | None:
+        """The record of an agent: of those that fit, the one that states most; None where none fits.
+
+        Raises
+        ------
+        ConfigError : two that state as much say different things
+        """
+        fitting = [
+            a
+            for a in self.by_agent
+            if a.agent.casefold() in radiopharmaceutical.casefold() and a.nuclide in ("", nuclide)
+        ]
+        most = max((bool(a.agent) + bool(a.nuclide) for a in fitting), default=0)
+        best = [a for a in fitting if bool(a.agent) + bool(a.nuclide) == most]
+        if len({(a.method, a.start, a.permanent) for a in best}) > 1:
+            raise ConfigError(
+                [f"[[tia.by_agent]]: {len(best)} records fit {radiopharmaceutical or nuclide} and differ"]
+            )
+        return best[0] if best else None
+
+    def of_agent(self, nuclide: str, radiopharmaceutical: str) -> Self:
+        """These settings as they are for one agent; the same where no record fits."""
+        record = self.agent(nuclide, radiopharmaceutical)
+        if record is None:
+            return self
+        changes: dict[str, object] = {}
+        if record.permanent:
+            exact = self.uncertainty.model_copy(update={"physical_relative": 0.0})
+            changes = {"method": "stp-physical", "uncertainty": exact}
+        elif record.method is not None:
+            changes["method"] = record.method
+        if record.start is not None:
+            changes["start"] = record.start
+        return self.model_copy(update=changes)

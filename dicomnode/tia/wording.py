@@ -24,7 +24,8 @@ def one_scan(hours: float, settings: TiaSettings) -> Finding:
         Severity.HOLD,
         f"one scan at {hours:g} h says nothing of clearance: the trapezoid takes physical decay alone, "
         f"perhaps several times too high ({settings.uncertainty.physical_relative:.0%} of it stands as its "
-        "uncertainty); send another scan, choose a single-time-point method of [tia], or accept it",
+        "uncertainty); send another scan, choose a single-time-point method in [tia] or "
+        "[[tia.by_agent]] (a permanent implant there decays physically alone), or release it",
         measured=1.0,
         limit=2.0,
         unit="scans",

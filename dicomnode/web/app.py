@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -105,10 +104,8 @@ class Site:
 
 
 def site_of(house: House) -> Site:
-    """Templates with the digests of the static files in their addresses."""
+    """Templates and what they may call."""
     templates = Environment(loader=PackageLoader("dicomnode.web"), autoescape=True, undefined=StrictUndefined)
-    digests = {p.name: sha256(p.read_bytes()).hexdigest()[:12] for p in STATIC.iterdir() if p.is_file()}
-    templates.globals["static"] = lambda name: f"/static/{name}?v={digests[name]}"
     templates.filters |= wording.filters(house.config.node.zone)
     return Site(house, templates)
 

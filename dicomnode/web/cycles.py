@@ -54,7 +54,7 @@ def one(asked: Asked) -> Response:
     return asked.page(
         "cycle.html", facts=facts, organs=organs, groups=groups, review=review, can=_can(facts),
         data=json_text(_to_draw(asked, facts, review)) if review is not None else "",
-        viewer=_viewer(asked, facts),
+        viewer=_viewer(asked, facts), roles={r["id"]: r["role"] for r in facts.get("results", [])},
     )  # fmt: skip
 
 

@@ -16,6 +16,13 @@ SIGNS = {
 """A shape beside the word, for readers who do not tell the colours."""
 
 
+def told_by(source: str) -> str:
+    """Where an administration was learned, in words."""
+    kind, _, who = source.partition(":")
+    known = {"person": who, "header": "the images", "config": "the configuration"}
+    return known.get(kind, "a report")
+
+
 def filters(zone: str) -> dict[str, Callable[[Any], str]]:
     """By name, for the templates."""
     at_site = ZoneInfo(zone)
@@ -28,6 +35,7 @@ def filters(zone: str) -> dict[str, Callable[[Any], str]]:
         "person_name": readable_name,
         "date": iso_date,
         "number": lambda value: significant(float(value)) if value is not None else "–",
+        "told_by": told_by,
         "sign": lambda state: SIGNS.get(state, "○"),
         "short": lambda identifier: str(identifier)[:8],
     }

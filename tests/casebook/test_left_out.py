@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from pydicom import Dataset
 from sqlalchemy import select
 
+from dicomnode.audit.about import Person
 from dicomnode.calculation.job import LeftOutJob
 from dicomnode.casebook import left_out
 from dicomnode.cli import cli
@@ -19,6 +20,7 @@ from tests.casebook.test_holds import _Idle
 from tests.faults.tiny import Tiny, uid
 from tests.helpers.node_in_one_process import Desk
 
+BY = Person("AB", "AB")
 PATIENT, TOLD = "T-one", "2026-03-02T08:30+00:00"
 
 
@@ -103,9 +105,9 @@ def test_what_the_cycle_does_not_have_cannot_be_left_out(desk: Desk) -> None:
     (cycle,) = desk.rows()
     for what in ("T9", "1.2.3", "liver"):
         with pytest.raises(Refused, match=f"has no series, time point or region {what}"):
-            left_out.leave_out(desk.house, cycle["cycle"]["id"], what, "AB", "x", desk.now)
+            left_out.leave_out(desk.house, cycle["cycle"]["id"], what, BY, "x", desk.now)
     with pytest.raises(Refused, match="is not left out"):
-        left_out.take_in(desk.house, cycle["cycle"]["id"], "T1", "AB", "x", desk.now)
+        left_out.take_in(desk.house, cycle["cycle"]["id"], "T1", BY, "x", desk.now)
 
 
 def test_the_work_role_sees_it_and_reviews_the_patient(desk: Desk) -> None:
@@ -114,7 +116,7 @@ def test_the_work_role_sees_it_and_reviews_the_patient(desk: Desk) -> None:
     (cycle,) = desk.rows()
     with desk.house.database.read() as session:
         before = left_out.changed_since(session, left_out.Seen())
-    left_out.leave_out(desk.house, cycle["cycle"]["id"], "T1", "AB", "moved", desk.now)
+    left_out.leave_out(desk.house, cycle["cycle"]["id"], "T1", BY, "moved", desk.now)
     with desk.house.database.read() as session:
         after = left_out.changed_since(session, before)
         assert after.patients == (PATIENT,)

@@ -120,6 +120,7 @@ def test_the_uncalibrated_rising_series_is_not_passed_over(files, shared):
     """lu177_fap_multitime: 39, 151, 138, 252 \"MBq\" at 4 to 168 h: a HOLD, and no curve is fitted."""
     folder = shared / "real/lu177_fap_multitime/input"
     arguments = ["tia", "--nuclide", "Lu-177", "--out", str(files / "t.mha"), "--method", "model-average"]
+    arguments += ["--assume-unit", "Bq/mL"]
     for name, hours in (("004", 4), ("024", 24), ("048", 48), ("168", 168)):
         arguments += ["--activity", str(folder / f"SPECT-{name}H_reg.nii.gz"), "--hours", str(hours)]
     result = CliRunner().invoke(cli, [*arguments, "--json", str(files / "r.json")])

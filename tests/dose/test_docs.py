@@ -16,7 +16,7 @@ def test_the_code_of_the_page_runs(capsys):
     assert len(blocks) == 2
     for block in blocks:
         exec(compile(block, "docs/engines.md", "exec"), names)
-    assert "['gate', 'local', 'montecarlo', 'multi-vsv', 'vsv'" in capsys.readouterr().out
+    assert "['denoise', 'gate', 'local', 'montecarlo', 'multi-vsv', 'vsv'" in capsys.readouterr().out
     engine = names["HalfStays"]()
     half = engine.dose(names["TiaMap"](names["grid"], names["tia"]), names["anatomy_from_ct"](
         names["HuMap"](names["grid"], names["hu"])), names["nuclide"]("Lu-177"))  # fmt: skip

@@ -20,7 +20,7 @@ def test_the_names_there_are():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    there_are = "there are: gate, local, montecarlo, multi-vsv, vsv"
+    there_are = "there are: denoise, gate, local, montecarlo, multi-vsv, vsv"
     with pytest.raises(ConfigError, match=rf"no engine is called 'vsx' \(near: vsv\); {there_are}"):
         build("vsx")
 

@@ -10,6 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from dicomnode.errors import Inconsistent, Refused, Unsupported
 from dicomnode.files.volumes import read_activity, read_hu, read_labels, read_tia, read_volume, write_volume
@@ -179,3 +181,49 @@ def test_the_command_line_loads_no_heavy_package():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("positions", "said"),
+    [
+        ([(0, 0, 0), (0, 1, 4), (0, 2, 8), (0, 3, 12)], "gantry tilt"),
+        ([(0, 0, 0), (0, 0, 4), (0, 0, 12), (0, 0, 16)], "slice distances run from 4.000 to 8.000 mm"),
+        ([(0, 0, 0), (0, 0, 4), (0, 0, 4), (0, 0, 8)], "two slices lie in one place"),
+    ],
+)
+def test_a_folder_of_ct_is_refused_as_the_node_refuses_it(tmp_path, positions, said):
+    """A second, careless reader took tilt, gaps and doubles: attenuation maps off by 8 % of the voxels."""
+    for k, position in enumerate(positions):
+        ct_slice(position).save_as(tmp_path / f"{k}.dcm", enforce_file_format=True)
+    (tmp_path / "LICENSE").write_text("no image")
+    with pytest.raises(Refused, match=said):
+        read_hu(tmp_path)
+
+
+def test_a_good_folder_of_ct_is_read_and_a_foreign_series_in_it_refused(tmp_path):
+    for k in range(4):
+        ct_slice((0, 0, 4.0 * k)).save_as(tmp_path / f"{k}.dcm", enforce_file_format=True)
+    ct = read_hu(tmp_path)
+    assert (ct.grid.shape_zyx, ct.grid.spacing_mm[2]) == ((4, 3, 4), 4.0)
+    other = ct_slice((0, 0, 20.0))
+    other.SeriesInstanceUID, other.SeriesDescription = "1.2.3.5", "Lung"
+    other.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    with pytest.raises(Refused, match=r"2 DICOM series, one is needed: Lung \(CT\); no description \(CT\)"):
+        read_hu(tmp_path)
+
+
+def ct_slice(position) -> Dataset:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+    ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.Modality = "1.2.3.4", "1.2.3", "CT"
+    ds.ImageType, ds.ImagePositionPatient = ["ORIGINAL", "PRIMARY", "AXIAL"], list(position)
+    ds.ImageOrientationPatient, ds.PixelSpacing = [1, 0, 0, 0, 1, 0], [1, 1]
+    ds.RescaleSlope, ds.RescaleIntercept, ds.Rows, ds.Columns = 1, -1024, 3, 4
+    ds.BitsAllocated = ds.BitsStored = 16
+    ds.HighBit, ds.PixelRepresentation, ds.SamplesPerPixel = 15, 1, 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.add_new("PixelData", "OW", np.full((3, 4), 1064, np.int16).tobytes())
+    return ds

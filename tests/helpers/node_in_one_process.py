@@ -12,7 +12,15 @@ from sqlalchemy import select
 
 from dicomnode.calculation.cycle_dose import compute
 from dicomnode.calculation.job import Job, Outcome
-from dicomnode.casebook import administrations, contradictions, decisions, intake, review, revisions
+from dicomnode.casebook import (
+    administrations,
+    contradictions,
+    corrections,
+    decisions,
+    intake,
+    review,
+    revisions,
+)
 from dicomnode.casebook.house import open_house
 from dicomnode.casebook.views import cycle_facts
 from dicomnode.config import load
@@ -56,6 +64,11 @@ class Desk:
 
     def arrive(self, objects: Sequence[Dataset]) -> None:
         """Receive, index and review them."""
+        self.receive(objects)
+        self.index()
+
+    def receive(self, objects: Sequence[Dataset]) -> None:
+        """Receive them."""
         ledger, now = ReceiptLedger(self.house), self._later()
         for ds in objects:
             path = self.house.store.incoming / "one.part"
@@ -66,9 +79,16 @@ class Desk:
                     self.house.store.adopt(path), "CT1", "DICOMNODE", "127.0.0.1", "", "a", now,
                 )
             )  # fmt: skip
+
+    def index(self) -> None:
+        """Read what has not been read yet, and review the patients concerned."""
+        now = self.now
         with self.house.database.read() as session:
             unparsed = intake.unparsed(session, 1000, [])
-        parsed = intake.parse([(i, self.house.store.path(digest)) for i, digest in unparsed], "UTC")
+            before = corrections.came_before(session, [i for i, _ in unparsed])
+        path = self.house.store.path
+        beside = {i: path(digest) for i, digest in before.items()}
+        parsed = intake.parse([(i, path(digest)) for i, digest in unparsed], "UTC", beside)
         with self.house.database.write() as session:
             patients = intake.record(session, parsed, "DESK", now)
         for patient in patients:

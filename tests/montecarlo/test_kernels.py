@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -97,3 +101,15 @@ def test_kernels_of_another_nuclide_are_made_for_the_engines(tmp_path, monkeypat
     assert medium_kernels("Sm-153", str(tmp_path))[10].total_mev == pytest.approx(
         nuclide("Sm-153").energy.electron_mev + nuclide("Sm-153").energy.photon_mev, rel=1e-4
     )
+
+
+def test_compiled_code_goes_elsewhere_where_home_is_read_only(tmp_path):
+    """As in the sandbox of a service; root may write anywhere, so HOME is a file here."""
+    (tmp_path / "home").write_text("")
+    code = "from dicomnode.montecarlo import device; import numba; print(numba.config.CACHE_DIR)"
+    left = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment = left | {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.startswith(str(tmp_path / "dicomnode-compiled-"))

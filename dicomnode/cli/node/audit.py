@@ -21,6 +21,8 @@ from dicomnode.cli.options import faults_are_told, say
 from dicomnode.errors import AuditBroken, ConfigError, Refused
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from dicomnode.audit.queries import Entry
     from dicomnode.audit.questions import Answer
     from dicomnode.audit.trail import Verification
@@ -108,6 +110,7 @@ def story(ctx: click.Context, database: str | None, identity: str, as_json: bool
 @_output_options
 @database_option
 @click.pass_context
+@faults_are_told
 def question(
     ctx: click.Context, database: str | None, number: int | None, parameters: tuple[str, ...],
     as_json: bool, as_csv: bool,
@@ -169,9 +172,41 @@ def verify(
             against = f"and {found.checkpoints} checkpoints" if found.checkpoints else "(no checkpoints)"
             click.echo(f"{found.rows} rows {against} verify; last {found.last_seq} {found.last_hash}")
         found.raise_if_broken()
+        _check_rows(ctx, quiet=as_json)
     except AuditBroken as error:
         say(str(error), err=True)
         ctx.exit(1)
+
+
+def _check_rows(ctx: click.Context, *, quiet: bool) -> None:
+    """Doses and results are those that the trail saw written; exit 1 and name each that is not."""
+    from dicomnode.casebook import proof
+
+    with open_archive(ctx) as archive, archive.read() as session:
+        bound, differing = proof.contradictions(session)
+        differing += _lost_results(ctx, session)
+    for sentence in differing:
+        say(sentence, err=True)
+    if differing:
+        ctx.exit(1)
+    if not quiet:
+        click.echo(f"doses, results and steps of {bound} revisions are what was written")
+
+
+def _lost_results(ctx: click.Context, session: Session) -> list[str]:
+    """Files of results that are not there or have other bytes; none is looked at with ``--database``."""
+    from dicomnode.archive.store import Store
+    from dicomnode.database.tables import Result
+
+    config = configuration(ctx)
+    if config is None:
+        return []
+    store = Store(config.archive.store_folder)
+    return [
+        f"the file of {one.role} of revision {one.revision_id} is missing or changed: {one.file_sha256}"
+        for one in session.query(Result).order_by(Result.id)
+        if not store.verify(one.file_sha256)
+    ]
 
 
 def _verified(ctx: click.Context, checkpoints: Path | None, key_file: Path | None) -> Verification:

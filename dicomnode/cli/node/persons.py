@@ -131,7 +131,7 @@ def leave_out(what: str, cycle_id: str, undo: bool, config_path: Path, by: str, 
     from dicomnode.casebook.left_out import take_in
 
     house, now = house_of(config_path), datetime.now(UTC)
-    say((take_in if undo else decide)(house, cycle_id, what, by, because, now))
+    say((take_in if undo else decide)(house, cycle_id, what, person_named(by), because, now))
 
 
 @click.command()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -16,7 +16,7 @@ from dicomnode.cli.options import config_option, faults_are_told, house_of, json
 
 @click.group()
 def quarantine() -> None:
-    """Objects that could not be used: list them, have them read again, or dismiss them."""
+    """Objects that could not be used: list them, have them read again, dismiss them, or choose of two."""
 
 
 @quarantine.command("list")
@@ -25,15 +25,23 @@ def quarantine() -> None:
 @faults_are_told
 def list_(config_path: Path, as_json: bool) -> None:
     """What waits for a person. Exit code 1 where there is any."""
+    from dicomnode.casebook.corrections import open_ones
     from dicomnode.casebook.quarantine import listed
 
-    found = listed(house_of(config_path))
+    house = house_of(config_path)
+    found, twice = listed(house), open_ones(house)
     if as_json:
-        click.echo(json.dumps([asdict(q) for q in found], default=str, indent=2))
+        say(json.dumps([*map(asdict, found), *map(asdict, twice)], default=str, indent=2))
+    for c in () if as_json else twice:
+        say(f"{c.objects} objects of series {c.series_uid} '{c.description}' came twice")
+        say(f"    they differ in {c.what}")
+        if c.patients[0] != c.patients[1]:
+            say(f"    patient {c.patients[0]} first, {c.patients[1]} second")
+        say("    say which are right: dicomnode quarantine choose")
     for q in () if as_json else found:
         say(f"{q.received_at:%Y-%m-%d %H:%M} UTC  {q.sender:<16}  {q.sop_instance_uid}")
         say(f"    {q.reason}")
-    raise SystemExit(1 if found else 0)
+    raise SystemExit(1 if found or twice else 0)
 
 
 def _decision(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,6 +49,10 @@ def _decision(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.argument("uids", nargs=-1, metavar="[UID]...")(faults_are_told(command))
     command = click.option("--all", "everything", is_flag=True, help="All that `list` shows.")(command)
     return config_option(by_option(because_option(command)))
+
+
+def _choice(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("which", type=click.Choice(["first", "second"]))(_decision(command))
 
 
 def _named(uids: tuple[str, ...], everything: bool) -> tuple[str, ...]:
@@ -65,3 +77,20 @@ def dismiss(uids: tuple[str, ...], everything: bool, config_path: Path, by: str,
     from dicomnode.casebook.quarantine import dismiss as decide
 
     say(decide(house_of(config_path), _named(uids, everything), person_named(by), because))
+
+
+@quarantine.command()
+@_choice
+def choose(
+    which: Literal["first", "second"],
+    uids: tuple[str, ...],
+    everything: bool,
+    config_path: Path,
+    by: str,
+    because: str,
+) -> None:
+    """Two objects came under one UID: use the FIRST, or the SECOND in its place (a corrected patient, for
+    example). UID is that of an object, a series or a study."""
+    from dicomnode.casebook.corrections import choose as decide
+
+    say(decide(house_of(config_path), which, _named(uids, everything), person_named(by), because))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicomnode.cli.options import config_option, faults_are_told, house_of, json_option, say
+from dicomnode.model.findings import line_of
 
 if TYPE_CHECKING:
     from dicomnode.casebook.house import House
@@ -39,6 +41,8 @@ def status(config_path: Path, as_json: bool) -> None:
                 say(f"     {reason}")
         for trouble in now.troubles:
             say(f"TROUBLE {trouble}")
+        if now.contradicted:
+            say(f"CAME TWICE {now.contradicted} objects under UIDs in use: dicomnode quarantine list")
         if now.quarantined:
             say(f"QUARANTINED {now.quarantined} objects are not used: dicomnode quarantine list")
     raise SystemExit(1 if now.waits_for_a_person else 0)
@@ -114,7 +118,8 @@ def _history(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  {point['label']}  {hours:>9}  {'with CT' if point['ct_series_uid'] else 'without CT'}"
     for out in facts["left_out"]:
         yield f"  left out: {out['kind']} {out['subject']} by {out['decided_by']}: {out['because']}"
-    yield from (f"  [{f['severity']}] {f['sentence']}" for f in facts["findings"])
+    lines = Counter((f["severity"], f["sentence"]) for f in facts["findings"])
+    yield from (f"  [{severity}] {line_of(sentence, n)}" for (severity, sentence), n in lines.items())
 
 
 def _doses(facts: dict[str, Any]) -> Iterator[str]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dicomnode.dicom.header.dataset import Attributes, open_object, quiet
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.radiopharmaceutical import PLAUSIBLE_MBQ, clock_of
 from dicomnode.dicom.header.times import Clock, instant_of
-from dicomnode.errors import MissingAttribute, Refused
+from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Administration, Finding, Severity
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 ADMINISTRATION_EVENT = "113502"
 ACTIVITY = "113507"
@@ -90,8 +91,9 @@ def _gather(container: Attributes) -> _Event:
         concept = _concept(item)
         code = item.first("ConceptCodeSequence")
         if concept in (ACTIVITY, MEASURED_BEFORE, MEASURED_AFTER):
-            _take_activity(event, concept, item.first("MeasuredValueSequence"))
+            _take_activity(event, concept, item.first("MeasuredValueSequence"), container.uid)
         elif concept == START:
+            _same(event.start, item.text("DateTime"), "starts", container.uid)
             event.start = event.start or item.text("DateTime")
         elif concept in AGENT:
             event.agent = event.agent or code.text("CodeMeaning")
@@ -104,7 +106,16 @@ def _gather(container: Attributes) -> _Event:
     return event
 
 
-def _take_activity(event: _Event, concept: str, measured: Attributes) -> None:
+def _same(before: str, now: str, what: str, uid: str) -> None:
+    """Raises Inconsistent where one administration states one thing twice, with different values."""
+    if before and now and before != now:
+        raise Inconsistent(
+            f"the report states two {what} of one administration ({before} and {now})",
+            attribute="ContentSequence", uid=uid, remedy="Enter it with `dicomnode administer`",
+        )  # fmt: skip
+
+
+def _take_activity(event: _Event, concept: str, measured: Attributes, uid: str) -> None:
     number = measured.number("NumericValue")
     unit = measured.first("MeasurementUnitsCodeSequence").text("CodeValue")
     if number is None:
@@ -112,7 +123,10 @@ def _take_activity(event: _Event, concept: str, measured: Attributes) -> None:
     if unit not in _MBQ:
         event.unit_faults.append(unit)
         return
-    event.activity[concept] = number * _MBQ[unit]
+    mbq = number * _MBQ[unit]
+    before = event.activity.get(concept)
+    _same("" if before is None else f"{before:.6g} MBq", f"{mbq:.6g} MBq", "values of an activity", uid)
+    event.activity[concept] = mbq
 
 
 def _administration(event: _Event, clock: Clock, uid: str) -> tuple[Administration, tuple[Finding, ...]]:

@@ -170,6 +170,8 @@ def nm_role(obj: Attributes) -> tuple[Role, str]:
 def pet_role(obj: Attributes) -> tuple[Role, str]:
     """A PET (or SPECT) volume; gated, dynamic, re-projected and uncorrected series are unused."""
     series_type = {value.upper() for value in obj.texts("SeriesType")}
+    if "TRANSMISSION" in image_type(obj):
+        return Role.UNUSED, "a transmission image holds no activity"
     for value, what in (("GATED", "gated"), ("DYNAMIC", "dynamic"), ("REPROJECTION", "re-projected")):
         if value in series_type:
             return Role.UNUSED, f"a {what} series is not used"

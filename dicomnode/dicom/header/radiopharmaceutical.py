@@ -11,10 +11,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from dicomnode.dicom.header.dataset import Attributes
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.times import Clock, Instant, instant, instant_of, parse_offset, parse_time
 from dicomnode.dicom.sop_classes import CLASSIC_PET
 from dicomnode.model import Finding, Severity
+from dicomnode.model.statements import Fact, Statement
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 # No administration lies outside: 0.1 MBq is below any diagnostic activity, 60 GBq above any therapy.
 # The reading in Bq of a plausible MBq value is implausible and the other way round.
@@ -66,6 +68,9 @@ def read_nuclide(items: tuple[Attributes, ...], uid: str) -> tuple[str, tuple[Fi
     """
     names: dict[str, None] = {}
     for item in items:
+        contradictions = _about_item(item, uid)
+        if contradictions:
+            return "", contradictions
         code = item.first("RadionuclideCodeSequence")
         stated = [nuclide_of_code(code.text("CodeValue"), code.text("CodingSchemeDesignator"))]
         stated += nuclides_of_text(code.text("CodeMeaning"))
@@ -80,6 +85,35 @@ def read_nuclide(items: tuple[Attributes, ...], uid: str) -> tuple[str, tuple[Fi
         )
         return "", (Finding("mixed-nuclides", Severity.HOLD, sentence, subject=uid),)
     return next(iter(names), ""), ()
+
+
+BY_CODE, BY_MEANING = "the code value of RadionuclideCodeSequence (0054,0300)", "its code meaning"
+BY_NAME = "Radiopharmaceutical (0018,0031)"
+BY_AGENT = "the meaning of RadiopharmaceuticalCodeSequence (0054,0304)"
+NUCLIDE: Fact[frozenset[str]] = Fact(
+    name="the nuclide",
+    rule="mixed-nuclides",
+    places=(BY_CODE, BY_MEANING, BY_NAME, BY_AGENT),
+    agree=lambda a, b: bool(a & b),
+    tolerance="none; every way to write a nuclide is read as ICRP 107 writes it",
+    absent="the administration's counts; half-life and nuclide are compared before the dose",
+    remedy="state the nuclide of this administration with `dicomnode administer` or `[[administration]]`",
+    then="neither is used",
+    show=lambda names: " and ".join(sorted(names)),
+    standard="PS3.3 C.8.4.10 and C.8.9.2",
+)
+
+
+def _about_item(item: Attributes, uid: str) -> tuple[Finding, ...]:
+    code, agent = item.first("RadionuclideCodeSequence"), item.first("RadiopharmaceuticalCodeSequence")
+    by_code = nuclide_of_code(code.text("CodeValue"), code.text("CodingSchemeDesignator"))
+    named = {
+        BY_CODE: frozenset({by_code} - {""}),
+        BY_MEANING: frozenset(nuclides_of_text(code.text("CodeMeaning"))),
+        BY_NAME: frozenset(nuclides_of_text(item.text("Radiopharmaceutical"))),
+        BY_AGENT: frozenset(nuclides_of_text(agent.text("CodeMeaning"))),
+    }
+    return NUCLIDE.settle((Statement(p, names or None) for p, names in named.items()), uid).findings
 
 
 def administered_mbq(

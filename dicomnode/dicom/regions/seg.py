@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dicomnode.dicom import sop_classes as sop
 from dicomnode.dicom.header.dataset import Attributes
-from dicomnode.dicom.regions.slabs import Mask, Slabs, slab_faces
+from dicomnode.dicom.regions.slabs import Pixels, Slabs, slab_faces
 from dicomnode.dicom.volumes.enhanced import Frame, frames_of
 from dicomnode.dicom.volumes.pixels import frame_count, matrix, pixel_bytes, stored_frames
 from dicomnode.dicom.volumes.stack import Plane, axes
@@ -23,7 +23,7 @@ SAME_PLANE_MM = 0.02
 APART = 0.02
 """Relative difference of two statements of one distance that is rounding."""
 HALF_FRACTION = 0.5
-"""A pixel of a FRACTIONAL segment belongs to it from this probability or occupancy on."""
+"""A pixel of a FRACTIONAL segment belongs to it from this probability on; occupancy is what it says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def segments_of(obj: Attributes) -> tuple[tuple[Segment, ...], tuple[Finding, ..
 def _segments(
     obj: Attributes,
     planes: list[Plane],
-    values: npt.NDArray[np.signedinteger],
+    values: Pixels,
     owner: list[int] | None,
     numbers: Counter[int | None],
     thickness_mm: float,
@@ -75,7 +75,7 @@ def _segments(
             yield Segment(number, label, None, why if stated is not None else "it states no Segment Number")
             continue
         mine = range(len(planes)) if owner is None else [k for k, n in enumerate(owner) if n == number]
-        masks = [(planes[k], values[k] == number if owner is None else values[k].astype(bool)) for k in mine]
+        masks = [(planes[k], values[k] == number if owner is None else values[k]) for k in mine]
         masks = [(plane, mask) for plane, mask in masks if mask.any()]
         try:
             yield Segment(number, label, _slabs(masks, thickness_mm, obj))
@@ -108,8 +108,8 @@ def _planes(frames: list[Frame], obj: Attributes) -> list[Plane]:
     return planes
 
 
-def _values(obj: Attributes) -> npt.NDArray[np.signedinteger]:
-    """Pixels (frame, row, column): 0 or 1, or the segment number of a label map.
+def _values(obj: Attributes) -> Pixels:
+    """Pixels (frame, row, column): 0 or 1, the part that the segment occupies, or a label map's number.
 
     BINARY frames are packed bit by bit, lowest bit first, across the borders of bytes (PS3.5 8.1.1).
     """
@@ -121,8 +121,10 @@ def _values(obj: Attributes) -> npt.NDArray[np.signedinteger]:
         return np.unpackbits(packed, count=count, bitorder="little").reshape(shape).astype(np.int32)
     stored = stored_frames(obj)
     if kind == "FRACTIONAL":
-        largest = obj.number("MaximumFractionalValue") or 255.0
-        return (stored >= HALF_FRACTION * largest).astype(np.int32)
+        part = stored / (obj.number("MaximumFractionalValue") or 255.0)
+        if obj.text("SegmentationFractionalType").upper() == "OCCUPANCY":
+            return np.clip(part, 0.0, 1.0)
+        return part >= HALF_FRACTION
     if kind in ("LABELMAP", "BINARY"):
         return stored
     raise Unsupported("unknown kind of segmentation", attribute="SegmentationType", value=kind, uid=obj.uid)
@@ -186,7 +188,7 @@ def _about_distance(found_mm: float, between_mm: float, thick_mm: float, uid: st
     return (Finding("segmentation-spacing", severity, sentence, found_mm, between_mm or thick_mm, "mm", uid),)
 
 
-def _slabs(masks: list[tuple[Plane, Mask]], thickness_mm: float, obj: Attributes) -> Slabs | None:
+def _slabs(masks: list[tuple[Plane, Pixels]], thickness_mm: float, obj: Attributes) -> Slabs | None:
     """Slabs of one segment's frames, ascending along the normal."""
     if not masks:
         return None

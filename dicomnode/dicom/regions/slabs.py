@@ -9,6 +9,7 @@ voxels at least half filled would take 10 % of a sphere of 2 mL on a SPECT grid 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ GAP = 1.5
 Float = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Share = npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]
+"""Bool, or the part of each pixel that a region occupies, 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Slabs:
     origin_mm : patient coordinates of the centre of pixel (0, 0), as far as u and v go
     pixel_mm : pixel size along u and v
     lower_mm, upper_mm : each slab's faces along n, ascending, not overlapping
-    masks : (slab, v, u)
+    masks : (slab, v, u), bool, or the part of a pixel that the region occupies, 0 to 1
     """
 
     axes: Float
@@ -45,7 +48,7 @@ class Slabs:
     pixel_mm: tuple[float, float]
     lower_mm: Float
     upper_mm: Float
-    masks: Mask
+    masks: Pixels
 
     @property
     def volume_ml(self) -> float:
@@ -128,7 +131,7 @@ def _slab(slabs: Slabs, coordinate: Float) -> npt.NDArray[np.intp]:
     return np.where(inside, index, last).astype(np.intp)
 
 
-def _padded(slabs: Slabs) -> Mask:
+def _padded(slabs: Slabs) -> Pixels:
     """Masks with one empty slab, row and column behind, to which "outside" points."""
     return np.pad(slabs.masks, ((0, 1), (0, 1), (0, 1)))
 

@@ -46,7 +46,8 @@ def _in_order(one: Attributes, other: Attributes) -> tuple[Attributes | None, At
         raise Inconsistent(
             f"{_title(one)} and {_title(other)} both hold {', '.join(sorted(common))}, and neither is later",
             attribute="StructureSetDate", uid=other.uid,
-            remedy="Leave out the series of the one that does not count (dicomnode leave-out)",
+            remedy="Leave out the series that does not count: dicomnode leave-out "
+            f"{one.text('SeriesInstanceUID')} or {other.text('SeriesInstanceUID')}",
         )  # fmt: skip
     older, newer = sorted((one, other), key=_written)
     return older, newer, False

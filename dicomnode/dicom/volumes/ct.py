@@ -13,7 +13,7 @@ from dicomnode.dicom.header.dataset import Attributes, one_value, open_object, q
 from dicomnode.dicom.header.headers import role_of
 from dicomnode.dicom.volumes.enhanced import frames_of
 from dicomnode.dicom.volumes.pixels import matrix, stored_frames
-from dicomnode.dicom.volumes.stack import Plane, plane_of, stack
+from dicomnode.dicom.volumes.stack import Plane, about_distance, plane_of, stack
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model import Finding, HuMap, Severity
 from dicomnode.model.series import Role
@@ -45,7 +45,8 @@ def read_ct(paths: Sequence[Path]) -> tuple[HuMap, tuple[Finding, ...]]:
             attribute="NumberOfFrames", uid=uid, remedy="Send the series again, whole",
         )  # fmt: skip
     grid, order, about_grid = stack([plane for plane, _ in slices], matrix(objects[0]), uid)
-    return HuMap(grid, np.stack([slices[i][1] for i in order])), findings + about_grid
+    about = findings + about_grid + about_distance(objects[0], grid, uid)
+    return HuMap(grid, np.stack([slices[i][1] for i in order])), about
 
 
 def _images(objects: list[Attributes]) -> tuple[list[Attributes], tuple[Finding, ...]]:

@@ -15,12 +15,37 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomnode.model import Finding, Severity
-from dicomnode.model.statements import LONGEST_SCAN
+from dicomnode.model.statements import LONGEST_SCAN, Fact, Statement
 
 FACTOR_LIMIT = 0.005
 """Relative difference of stated and expected DecayFactor that is still taken for rounding."""
 ROUNDED = timedelta(seconds=2)
 """Siemens writes SeriesTime in whole seconds beside AcquisitionTime: it may come out a second later."""
+
+
+CORRECTION, CORRECTED = "DecayCorrection (0054,1102)", "CorrectedImage (0028,0051)"
+DECAY_CORRECTED = Fact(
+    name="whether decay is corrected",
+    rule="decay-correction-contradicts",
+    places=(CORRECTION, CORRECTED),
+    agree=bool.__eq__,
+    tolerance="none; a CorrectedImage without DECY says that it is not",
+    absent="held until [[cycle.calibration]] states decay_reference; DecayFactor is compared apart "
+    "(decay-reference-contradiction)",
+    remedy="release the cycle only where this camera corrects as that says; else settle it with "
+    "`[[cycle.calibration]] decay_reference`",
+    show=lambda corrected: "corrected" if corrected else "not corrected",
+    standard="PS3.3 C.8.9.1",
+)
+
+
+def corrected(correction: str, corrections: tuple[str, ...], uid: str) -> tuple[Finding, ...]:
+    """Whether DecayCorrection and CorrectedImage agree that decay is corrected."""
+    by_list = "DECY" in {word.upper() for word in corrections} if corrections else None
+    by_word = correction.upper() != "NONE" if correction else None
+    return DECAY_CORRECTED.settle(
+        [Statement(CORRECTION, by_word), Statement(CORRECTED, by_list)], uid
+    ).findings
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,7 +18,7 @@ from dicomnode.dicom.volumes.stack import Plane, axes, plane_of
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model import Finding, Grid, Severity
 from dicomnode.model.series import EmissionVolume
-from dicomnode.model.statements import Fact, Statement, within
+from dicomnode.model.statements import LONGEST_SCAN, Fact, Statement, within
 
 SLICE_VECTOR = 0x00540080
 
@@ -31,7 +32,7 @@ def read_nm(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
     clock = clock_of(obj, zone)
     order, about_order = slice_order(obj)
     grid, flipped = nm_grid(obj)
-    about_slices = slice_distance(obj, grid.spacing_mm[2], grid.spacing_mm[0])
+    about_slices = slice_distance(obj, grid.spacing_mm)
     stored = stored_frames(obj)[order]
     scaling = scaling_of(obj, _mappings(obj), obj, obj.text("Units"), stored)
     values = scaling.apply(stored, obj.uid)
@@ -41,7 +42,7 @@ def read_nm(obj: Attributes, zone: ZoneInfo) -> EmissionVolume:
             "the object does not say when it was acquired", attribute="AcquisitionDate", uid=obj.uid,
             remedy="Without it no time-activity curve can be made: export it with its dates",
         )  # fmt: skip
-    duration, about_duration = duration_s(obj)
+    duration, about_duration = duration_s(obj, scaling.unit)
     stated = obj.text("DecayCorrection").upper()
     return EmissionVolume(
         grid=grid,
@@ -125,12 +126,12 @@ SLICE_DISTANCE = Fact(
 )
 
 
-def slice_distance(obj: Attributes, spacing_mm: float, pixels_mm: float) -> tuple[Finding, ...]:
-    """Whether thickness and, where none is stated, pixels agree with the signed spacing of an NM volume."""
+def slice_distance(obj: Attributes, spacing_mm: tuple[float, ...]) -> tuple[Finding, ...]:
+    """Whether thickness and, where none is stated, square pixels agree with the voxel size (x, y, z)."""
     thickness = obj.number("SliceThickness")
-    stated = [Statement(SPACING, abs(spacing_mm)), Statement(THICKNESS, thickness or None)]
-    if not thickness:
-        stated.append(Statement(PIXELS, pixels_mm))
+    stated = [Statement(SPACING, spacing_mm[2]), Statement(THICKNESS, thickness or None)]
+    if not thickness and abs(spacing_mm[0] - spacing_mm[1]) < 0.01 * spacing_mm[0]:
+        stated.append(Statement(PIXELS, spacing_mm[0]))
     return SLICE_DISTANCE.settle(stated, obj.text("SeriesInstanceUID")).findings
 
 
@@ -162,6 +163,31 @@ def nm_grid(obj: Attributes) -> tuple[Grid, bool]:
     ), spacing < 0
 
 
+DETECTOR = "the first DetectorInformationSequence item (0054,0022)"
+OTHER_PLACE = "another item or the top level"
+
+
+def _one_place(a: Plane, b: Plane) -> bool:
+    return bool(
+        np.allclose(a.position, b.position, atol=1e-2)
+        and np.allclose(a.orientation, b.orientation, atol=1e-3)
+    )
+
+
+FIRST_PLANE: Fact[Plane] = Fact(
+    name="the volume's position",
+    rule="position-contradicts",
+    places=(DETECTOR, OTHER_PLACE),
+    agree=_one_place,
+    tolerance="0.01 mm, 0.001 of a direction",
+    absent="refused",
+    remedy="Have the sender write one position",
+    show=lambda plane: f"{plane.position} mm, {plane.orientation}",
+    refused=True,
+    standard="PS3.3 C.8.4.11",
+)
+
+
 def detector_plane(obj: Attributes) -> Plane:
     """Plane of the first slice, from Detector Information Sequence (0054,0022); else from the top level.
 
@@ -172,37 +198,77 @@ def detector_plane(obj: Attributes) -> Plane:
         sources.append(obj)
     planes = [plane_of(source, source, obj, obj.uid) for source in sources or [obj]]
     for plane in planes[1:]:
-        if not (
-            np.allclose(plane.position, planes[0].position, atol=1e-2)
-            and np.allclose(plane.orientation, planes[0].orientation, atol=1e-3)
-        ):
-            raise Inconsistent(
-                "the volume's position is stated twice, differently (detector items or top level)",
-                attribute="ImagePositionPatient", value=f"{planes[0].position} and {plane.position}",
-                uid=obj.uid, remedy="Have the sender write one position",
-            )  # fmt: skip
+        FIRST_PLANE.settle([Statement(DETECTOR, planes[0]), Statement(OTHER_PLACE, plane)], obj.uid)
     return planes[0]
 
 
-def duration_s(obj: Attributes) -> tuple[float | None, tuple[Finding, ...]]:
+VIEWS = "NumberOfFramesInRotation (0054,0053) times AngularStep (0018,1144), for each detector"
+ARC = "ScanArc (0018,1143)"
+SCAN_ARC = Fact(
+    name="the arc of the acquisition",
+    rule="acquisition-arc-contradicts",
+    places=(VIEWS, ARC),
+    agree=within(relative=0.05),
+    tolerance="5 %, which is less than a view of any acquisition; each detector may have its own share",
+    absent="not compared",
+    remedy="the number of views, and with it the duration, may be wrong: release the cycle only where the "
+    "duration in the report is that of the scan; else have the sender correct it",
+    show=lambda degrees: f"{degrees:.5g} degrees",
+    standard="PS3.3 C.8.4.12",
+)
+SHORTEST_SPECT_S = 60.0
+"""No SPECT of a therapy is shorter; less is the duration of one view or of one slice. Our own choice."""
+
+
+def duration_s(obj: Attributes, unit: str) -> tuple[float | None, tuple[Finding, ...]]:
     """Duration of the acquisition: ActualFrameDuration times views, summed over rotations, s.
 
-    None, with a finding, where the number of views is not credible: some writers put the number of slices.
+    Findings hold where counts become activity by it, and warn where the values are in Bq/mL. None where the
+    number of views is not credible: some writers put the number of slices.
     """
     total = 0.0
+    found: list[Finding] = []
     for rotation in obj.items("RotationInformationSequence"):
         frame_ms, views = rotation.number("ActualFrameDuration"), rotation.integer("NumberOfFramesInRotation")
-        arc, step = rotation.number("ScanArc"), rotation.number("AngularStep")
+        found += _about_arc(obj, rotation, views)
         if not frame_ms or not views:
             continue
-        if arc and step and views == frame_count(obj) and abs(arc / step - views) > 1.0:
-            sentence = (
-                f"the rotation states {views} views, which is the number of slices, but an arc of {arc:g} "
-                f"degrees in steps of {step:g}: the duration of the acquisition is unknown"
-            )
-            return None, (Finding("acquisition-duration", Severity.WARNING, sentence, subject=obj.uid),)
         total += frame_ms * views / 1000.0
-    return (total or None), ()
+    if any(f.rule == "acquisition-duration" for f in found):
+        total = 0.0
+    elif total and not SHORTEST_SPECT_S <= total <= LONGEST_SCAN.total_seconds():
+        found.append(_odd_duration(obj, total))
+    severity = Severity.WARNING if unit == "Bq/mL" else Severity.HOLD
+    return (total or None), tuple(replace(f, severity=severity) for f in found)
+
+
+def _about_arc(obj: Attributes, rotation: Attributes, views: int | None) -> tuple[Finding, ...]:
+    arc, step = rotation.number("ScanArc"), rotation.number("AngularStep")
+    if not arc or not step or not views:
+        return ()
+    if views == frame_count(obj) and abs(arc / step - views) > 1.0:
+        sentence = (
+            f"the rotation states {views} views, which is the number of slices, but an arc of {arc:g} "
+            f"degrees in steps of {step:g}: the duration of the acquisition is unknown"
+        )
+        return (Finding("acquisition-duration", Severity.HOLD, sentence, subject=obj.uid),)
+    heads = max(1, obj.integer("NumberOfDetectors") or 1, len(obj.items("DetectorInformationSequence")))
+    of_views = views * abs(step)
+    if abs(of_views * heads - arc) <= abs(of_views - arc):  # each head of a camera has its share of the arc
+        of_views *= heads
+    stated = [Statement(VIEWS, of_views), Statement(ARC, arc)]
+    return SCAN_ARC.settle(stated, obj.text("SeriesInstanceUID")).findings
+
+
+def _odd_duration(obj: Attributes, total_s: float) -> Finding:
+    sentence = (
+        f"ActualFrameDuration times NumberOfFramesInRotation makes {total_s:g} s for the whole SPECT: the "
+        f"frame duration is in another unit than ms, or that of something else; have the sender correct it"
+    )
+    return Finding(
+        "acquisition-duration", Severity.HOLD, sentence, total_s, SHORTEST_SPECT_S, "s", obj.uid,
+        "PS3.3 C.8.4.12",
+    )  # fmt: skip
 
 
 def _mappings(obj: Attributes) -> dict[str, tuple[Attributes, ...]]:

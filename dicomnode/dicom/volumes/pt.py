@@ -15,10 +15,10 @@ from dicomnode.dicom.header.dataset import Attributes, one_value
 from dicomnode.dicom.header.instants import acquired_at
 from dicomnode.dicom.header.radiopharmaceutical import Injected, clock_of, read_injected
 from dicomnode.dicom.header.times import Clock, instant, instant_of
-from dicomnode.dicom.volumes.decay import Decay, SliceTimes, bed_offsets_s, decay_of, scan_start
+from dicomnode.dicom.volumes.decay import Decay, SliceTimes, bed_offsets_s, corrected, decay_of, scan_start
 from dicomnode.dicom.volumes.pixels import matrix, stored_frames
 from dicomnode.dicom.volumes.scale import MAPPING, scaling_of
-from dicomnode.dicom.volumes.stack import Plane, plane_of, stack
+from dicomnode.dicom.volumes.stack import Plane, about_distance, plane_of, stack
 from dicomnode.errors import Inconsistent, MissingAttribute
 from dicomnode.model import Finding, Severity
 from dicomnode.model.series import EmissionVolume
@@ -113,7 +113,9 @@ def assemble(
             *findings,
             *injected.findings,
             *about_grid,
+            *about_distance(obj, grid, uid),
             *decay.findings,
+            *corrected(obj.text("DecayCorrection"), obj.texts("CorrectedImage"), uid),
             *_about_correction(obj),
             *once(f for s in slices for f in s.findings if f.subject == uid),
             *one_scan([t.acquired for t in times], uid),
@@ -189,8 +191,8 @@ def _ge_scan_at(obj: Attributes, clock: Clock) -> datetime | None:
 
 def _about_correction(obj: Attributes) -> tuple[Finding, ...]:
     """Warn of a CorrectedImage that is stated without scatter correction."""
-    corrected = {value.upper() for value in obj.texts("CorrectedImage")}
-    if not corrected or "SCAT" in corrected:
+    listed = {value.upper() for value in obj.texts("CorrectedImage")}
+    if not listed or "SCAT" in listed:
         return ()
     sentence = (
         "the series is not corrected for scatter (CorrectedImage has no SCAT): activity is overestimated"

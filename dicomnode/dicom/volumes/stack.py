@@ -15,6 +15,7 @@ import numpy.typing as npt
 from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
 from dicomnode.model import Finding, Grid, Severity
+from dicomnode.model.statements import Fact, Statement, within
 
 UNEVEN = 0.02
 """A slice may lie this fraction of the slice distance off the uniform grid from first to last slice. GE
@@ -23,6 +24,20 @@ uniform, since resampling would blur every slice to mend a shift that no scanner
 SHEAR = 0.005
 """Largest sideways shift per distance along the normal: more is gantry tilt."""
 UNEVEN_NOTE = 0.001
+
+BY_POSITIONS, BY_SPACING = "ImagePositionPatient (0020,0032)", "SpacingBetweenSlices (0018,0088)"
+PLANE_DISTANCE = Fact(
+    name="the distance of the slices",
+    rule="plane-distance-contradicts",
+    places=(BY_POSITIONS, BY_SPACING),
+    agree=within(relative=0.02),
+    tolerance="2 %",
+    absent="the positions alone count; SliceThickness is not the distance of CT or PET slices",
+    remedy="release the cycle only where the volume has that height in the pictures of the report; else have "
+    "the sender correct the series",
+    show=lambda mm: f"{mm:.5g} mm",
+    standard="PS3.3 C.7.6.2.1 and C.7.6.16.2.1",
+)
 
 Vector = npt.NDArray[np.float64]
 
@@ -109,6 +124,16 @@ def stack(
         tuple(np.column_stack([row, column, normal]).ravel()),
     )
     return grid, order, findings
+
+
+def about_distance(measures: Attributes, grid: Grid, uid: str) -> tuple[Finding, ...]:
+    """Whether SpacingBetweenSlices agrees with the positions of the slices, from which the grid was made."""
+    stated = measures.number("SpacingBetweenSlices")
+    two = [
+        Statement(BY_POSITIONS, grid.spacing_mm[2]),
+        Statement(BY_SPACING, abs(stated) if stated else None),
+    ]
+    return PLANE_DISTANCE.settle(two, uid).findings
 
 
 def _step(along: Vector, uid: str) -> tuple[float, tuple[Finding, ...]]:

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.header.radionuclide import code_of_nuclide
 from dicomnode.dicom.write.modules import code, ds_text
 from dicomnode.model.projections import EnergyWindow
+from dicomnode.physics.nuclide_names import code_of_nuclide
 
 
 def put_isotope(
@@ -30,31 +30,8 @@ def put_isotope(
     if administered_at is not None:
         item.RadiopharmaceuticalStartDateTime = f"{administered_at:%Y%m%d%H%M%S.%f%z}"
         item.RadiopharmaceuticalStartTime = f"{administered_at:%H%M%S}"
-    coded = code_of_nuclide(nuclide)
-    item.RadionuclideCodeSequence = [code(coded, "SCT", _meaning(nuclide))] if coded else []
+    item.RadionuclideCodeSequence = [code(*code_of_nuclide(nuclide))]
     ds.RadiopharmaceuticalInformationSequence = [item]
-
-
-def _meaning(nuclide: str) -> str:
-    """Code meaning as CID 18 writes it, mass number raised; symbols stand for names that we do not list."""
-    symbol, mass = nuclide.split("-")
-    return f"^{mass}^{_ELEMENTS.get(symbol, symbol)}"
-
-
-_ELEMENTS = {
-    "Lu": "Lutetium",
-    "Y": "Yttrium",
-    "I": "Iodine",
-    "In": "Indium",
-    "Tc": "Technetium",
-    "Sm": "Samarium",
-    "Re": "Rhenium",
-    "Ra": "Radium",
-    "Ga": "Gallium",
-    "Cu": "Copper",
-    "Tl": "Thallium",
-    "Pb": "Lead",
-}
 
 
 def put_energy_windows(ds: Dataset, windows: Sequence[EnergyWindow]) -> None:

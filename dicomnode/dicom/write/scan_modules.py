@@ -12,15 +12,11 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
-from dicomnode.errors import Inconsistent, Unsupported
+from dicomnode.errors import Inconsistent
 from dicomnode.model import Administration, Grid
+from dicomnode.physics.nuclide_names import code_of_nuclide
+from dicomnode.physics.nuclides import nuclide
 
-# DICOM CID 18 "Isotopes in Radiopharmaceuticals" with half-lives of ICRP Publication 107, s.
-NUCLIDES: dict[str, tuple[str, str, float]] = {
-    "Lu-177": ("447553000", "^177^Lutetium", 6.647 * 86400.0),
-    "Y-90": ("14691008", "^90^Yttrium", 64.10 * 3600.0),
-    "I-131": ("1368003", "^131^Iodine", 8.02070 * 86400.0),
-}
 # DICOM CID 25; the other radiopharmaceuticals are written as text only.
 RADIOPHARMACEUTICALS = {"177Lu-DOTATATE": ("781259000", "Lutetium^177^ DOTATATE")}
 
@@ -174,22 +170,14 @@ def radiopharmaceutical(administration: Administration, *, becquerel: bool) -> D
     Radionuclide Total Dose is in MBq in the NM isotope module and in Bq in the PET isotope module; both
     carry date and time in (0018,1078), without which a scan days later cannot be used.
     """
-    if administration.nuclide not in NUCLIDES:
-        raise Unsupported(
-            "no DICOM code is known here for the nuclide",
-            attribute="RadionuclideCodeSequence",
-            value=administration.nuclide,
-            remedy=f"use one of {', '.join(NUCLIDES)}",
-        )
-    value, meaning, half_life_s = NUCLIDES[administration.nuclide]
     item = Dataset()
     item.Radiopharmaceutical = administration.radiopharmaceutical
     item.RadiopharmaceuticalRoute = "intravenous"
     item.RadiopharmaceuticalStartTime = administration.at.strftime("%H%M%S")
     item.RadiopharmaceuticalStartDateTime = dt_text(administration.at)
     item.RadionuclideTotalDose = ds_text(administration.activity_mbq * (1e6 if becquerel else 1.0))
-    item.RadionuclideHalfLife = ds_text(half_life_s)
-    item.RadionuclideCodeSequence = Sequence([code(value, "SCT", meaning)])
+    item.RadionuclideHalfLife = ds_text(nuclide(administration.nuclide).half_life_s)
+    item.RadionuclideCodeSequence = Sequence([code(*code_of_nuclide(administration.nuclide))])
     agent = RADIOPHARMACEUTICALS.get(administration.radiopharmaceutical)
     item.RadiopharmaceuticalCodeSequence = Sequence([code(agent[0], "SCT", agent[1])] if agent else [])
     return item

@@ -31,7 +31,7 @@ from dicomnode.dicom.write.modules import (
     put_as_is,
     put_patient_study,
 )
-from dicomnode.model import OrganDose
+from dicomnode.model import OrganDose, Severity, Verdict, each_once, line_of
 from dicomnode.model.text import printable
 
 COMPREHENSIVE_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -39,6 +39,7 @@ COMPREHENSIVE_SR_STORAGE = "1.2.840.10008.5.1.4.1.1.88.33"
 GY = Code("Gy", "UCUM", "gray")
 ML = Code("mL", "UCUM", "milliliter")
 GRAM = Code("g", "UCUM", "gram")
+RATIO = Code("1", "UCUM", "no units")
 MBQ_S = Code("MBq.s", "UCUM", "megabecquerel second")
 
 MEAN_DOSE = Code("128533", "DCM", "Mean Absorbed Radiation Dose")
@@ -51,6 +52,10 @@ D98 = Code("D98", CODING_SCHEME, "Near-minimum absorbed dose D98%")
 TIA_IN_REGION = Code("TIA", CODING_SCHEME, "Time-integrated activity")
 BED = Code("BED", CODING_SCHEME, "Biologically effective dose")
 EQD2 = Code("EQD2", CODING_SCHEME, "Equivalent dose in 2 Gy fractions")
+LOW = Code("DOSE-LOW", CODING_SCHEME, "Lower end of the interval (k=2) of the mean absorbed dose")
+HIGH = Code("DOSE-HIGH", CODING_SCHEME, "Upper end of the interval (k=2) of the mean absorbed dose")
+RECOVERY = Code("RECOVERY", CODING_SCHEME, "Recovery coefficient")
+RECOVERED = Code("DOSE-RECOVERED", CODING_SCHEME, "Mean absorbed dose, partial-volume corrected (GTM, RBV)")
 
 MEASURED: tuple[tuple[str, Code, Code], ...] = (
     ("mean_gy", MEAN_DOSE, GY),
@@ -63,6 +68,10 @@ MEASURED: tuple[tuple[str, Code, Code], ...] = (
     ("tia_mbq_s", TIA_IN_REGION, MBQ_S),
     ("bed_gy", BED, GY),
     ("eqd2_gy", EQD2, GY),
+    ("low_gy", LOW, GY),
+    ("high_gy", HIGH, GY),
+    ("recovery", RECOVERY, RATIO),
+    ("recovered_gy", RECOVERED, GY),
 )
 """Field of OrganDose, concept, unit: what is written of each region, and read back."""
 
@@ -77,6 +86,8 @@ SITES: Mapping[str, Code] = {
     "adrenal": Code("23451007", "SCT", "Adrenal gland"),
     "pituitary": Code("56329008", "SCT", "Pituitary"),
 }
+VERDICT = Code("VERDICT", CODING_SCHEME, "Outcome of the checks")
+FINDING = Code("121071", "DCM", "Finding")
 LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
 LESION = Code("52988006", "SCT", "Lesion")
 
@@ -89,6 +100,7 @@ def write_organ_dose_sr(
     sources: Sequence[SourceImage],
     tia_sigma_mbq_s: Mapping[str, float] | None = None,
     supersedes: SourceImage | None = None,
+    verdict: Verdict | None = None,
 ) -> bytes:
     """The doses of all regions as a DICOM file; the same arguments give the same bytes.
 
@@ -97,6 +109,7 @@ def write_organ_dose_sr(
     sources : evidence: the RT Dose, and the images; at least one
     tia_sigma_mbq_s : region -> standard uncertainty of its TIA
     supersedes : the report of the revision before
+    verdict : what the checks found, as text beside the measurements
     """
     sigma = tia_sigma_mbq_s or {}
     groups = [_group(o, identity, sigma.get(o.region)) for o in organs]
@@ -118,7 +131,35 @@ def write_organ_dose_sr(
         previous_versions=[_stub(supersedes, patient)] if supersedes else None,
         specific_character_set="ISO_IR 192",
     )
+    if verdict is not None:
+        ds.ContentSequence = [*ds.ContentSequence, *_texts(verdict)]
     return encoded(_settled(ds, patient, identity))
+
+
+def _texts(verdict: Verdict) -> list[Dataset]:
+    """The verdict and its findings, the gravest first, each sentence once. TID 1500 is extensible."""
+    order = (Severity.HOLD, Severity.WARNING, Severity.NOTE)
+    findings = each_once(sorted(verdict.findings, key=lambda f: order.index(f.severity)))
+    lines = [f"{f.severity.value.upper()}: {line_of(f.sentence, n)}" for f, n in findings]
+    return [_text(VERDICT, verdict.words), *(_text(FINDING, line) for line in lines)]
+
+
+def _text(concept: Code, text: str) -> Dataset:
+    item = Dataset()
+    item.RelationshipType, item.ValueType = "CONTAINS", "TEXT"
+    item.ConceptNameCodeSequence = [code(concept.value, concept.scheme_designator, concept.meaning)]
+    item.TextValue = text
+    return item
+
+
+def read_findings(ds: Dataset) -> list[str]:
+    """The verdict and the findings of a report written here."""
+    named = {VERDICT.value, FINDING.value}
+    return [
+        str(item.TextValue)
+        for item in ds.ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue in named
+    ]
 
 
 def read_organ_doses(ds: Dataset) -> dict[str, dict[str, float]]:
@@ -150,7 +191,11 @@ UPPER = "371886008"
 
 def _group(organ: OrganDose, identity: ObjectIdentity, tia_sigma: float | None) -> Any:
     """One TID 1501 measurement group; the region's name identifies it, whatever its language."""
-    uncertainty = {"mean_gy": organ.sigma_gy, "tia_mbq_s": tia_sigma}
+    uncertainty = {
+        "mean_gy": organ.sigma_gy,
+        "tia_mbq_s": tia_sigma,
+        "recovered_gy": organ.recovered_sigma_gy,
+    }
     measurements = [
         _measurement(concept, float(value), unit, uncertainty.get(name))
         for name, concept, unit in MEASURED

@@ -112,9 +112,11 @@ export class Viewer {
     for (const name of ["sigma", ...regions]) await this.fetch(name);
     this.cross = this.focus();
     await this.show("dose");
-    await this.fetch("ct");
+    for (const name of ["ct", "tia"]) {
+      await this.fetch(name);
+      this.draw();
+    }
     this.said();
-    this.draw();
   }
 
   /** @param {string} overlay */
@@ -309,12 +311,14 @@ export class Viewer {
     for (const level of this.facts.isodoses) {
       const lines = contour(slice, (k) => slice.values[k], level);
       if (!lines.length) continue;
-      const colour = css(maps.inferno, Math.max(Math.sqrt(Math.min(level / top, 1)), 0.35));
+      // The wash's own colour, lighter: on a wash of the same colour a line would not be seen.
+      const own = css(maps.inferno, Math.sqrt(Math.min(level / top, 1)));
+      const colour = `color-mix(in srgb, ${own}, white 55%)`;
       stroke(context, f, lines, colour, 1.6, 3.2);
       let best = 0;
       for (let i = 0; i < lines.length; i += 4) if (lines[i] > lines[best]) best = i;
       const [x, y] = toScreen(f, lines[best], lines[best + 1]);
-      text(context, `${level} Gy`, x + 3, y, colour);
+      text(context, `${level} Gy`, x + 3, y, "#fff");
     }
   }
 

@@ -16,11 +16,12 @@ from pydicom.sequence import Sequence
 from dicomnode.dicom.header.administration import read_administrations
 from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.dicom.header.headers import read_header
-from dicomnode.dicom.header.radionuclide import nuclide_of_code, nuclides_of_text
+from dicomnode.dicom.header.radionuclide import nuclides_of_text
 from dicomnode.dicom.header.radiopharmaceutical import administered_mbq, read_nuclide
-from dicomnode.errors import MissingAttribute, Refused
+from dicomnode.errors import Inconsistent, MissingAttribute, Refused
 from dicomnode.model import Severity
 from dicomnode.model.series import Role
+from dicomnode.physics.nuclide_names import nuclide_of_code
 
 NM, PET = "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.128"
 Build = Callable[..., Dataset]
@@ -71,7 +72,8 @@ def test_a_code_that_contradicts_its_meaning_holds(sq: Build) -> None:
     code = sq(CodeValue="C-162A7", CodingSchemeDesignator="SRT", CodeMeaning="^177^Lutetium")
     nuclide, (finding,) = read_nuclide((Attributes(sq(RadionuclideCodeSequence=[code])),), "1.2")
     assert (nuclide, finding.severity) == ("", Severity.HOLD)
-    assert "Y-90, Lu-177" in finding.sentence
+    assert "Y-90 by the code value" in finding.sentence
+    assert "Lu-177 by its code meaning; neither is used" in finding.sentence
 
 
 @pytest.mark.parametrize(
@@ -229,6 +231,15 @@ def test_a_report_without_activity_or_in_a_strange_unit_is_refused(
         read_administrations(save(report(sq)), zone)
     with pytest.raises(Refused, match="unknown unit"):
         read_administrations(save(report(sq, unit="mL", c113507=7.4)), zone)
+
+
+def test_a_report_that_states_two_activities_of_one_administration_is_refused(
+    sq: Build, save: Save, zone: ZoneInfo
+) -> None:
+    ds, other = report(sq, c113507=7.4), report(sq, c113507=3.7)
+    ds.ContentSequence[0].ContentSequence.append(other.ContentSequence[0].ContentSequence[-1])
+    with pytest.raises(Inconsistent, match=r"two values of an activity .* \(7400 MBq and 3700 MBq\)"):
+        read_administrations(save(ds), zone)
 
 
 def test_the_siemens_dose_report_gives_394_mbq(shared: Path, zone: ZoneInfo) -> None:

@@ -253,7 +253,10 @@ def test_uncorrected_beds_are_brought_to_the_start_of_the_scan(
     make_pt: Build, save: Save, zone: ZoneInfo
 ) -> None:
     times = {0: "101500", 4: "104500", 8: "111500"}
-    paths = [save(make_pt(z, DecayCorrection="NONE", AcquisitionTime=t)) for z, t in times.items()]
+    paths = [
+        save(make_pt(z, DecayCorrection="NONE", CorrectedImage=["ATTN", "SCAT"], AcquisitionTime=t))
+        for z, t in times.items()
+    ]
     volume = read_emission(paths, zone)
     rate = log(2) / LU177_S
     x = rate * 600.0  # mean over a frame of 600 s, to its start
@@ -268,7 +271,7 @@ def test_uncorrected_beds_are_brought_to_the_start_of_the_scan(
 def test_uncorrected_slices_without_a_half_life_hold(make_pt: Build, save: Save, zone: ZoneInfo) -> None:
     paths = []
     for z in (0, 4, 8):
-        ds = make_pt(z, DecayCorrection="NONE")
+        ds = make_pt(z, DecayCorrection="NONE", CorrectedImage=["ATTN", "SCAT"])
         del ds.RadiopharmaceuticalInformationSequence
         paths.append(save(ds))
     volume = read_emission(paths, zone)

@@ -30,11 +30,12 @@ from dicomnode.dicom.write.rtdose import RT_DOSE_STORAGE, quantised, raised_shar
 from dicomnode.dicom.write.rtplan import plan_reference, write_companion_plan
 from dicomnode.dicom.write.structured_report import (
     COMPREHENSIVE_SR_STORAGE,
+    read_findings,
     read_organ_doses,
     write_organ_dose_sr,
 )
 from dicomnode.errors import Inconsistent, MissingAttribute, Unsupported
-from dicomnode.model import DoseMap, EnergyBalance, Grid, OrganDose, TiaMap
+from dicomnode.model import DoseMap, EnergyBalance, Finding, Grid, OrganDose, Severity, TiaMap, Verdict
 
 PATIENT = PatientStudy(
     "Müster^Erika",
@@ -306,6 +307,17 @@ def test_the_organ_report_reads_back_with_absolute_uncertainties() -> None:
     units = re.findall(r"Measured Value Sequence", str(read(data)))
     assert units
     assert "no units" not in str(read(data))
+
+
+def test_the_organ_report_states_the_verdict_and_every_finding_once() -> None:
+    said = Finding("time-points-missing", Severity.WARNING, "2 of 3 time points")
+    note = Finding("x", Severity.NOTE, "not used: 'MIP'")
+    verdict = Verdict.of([note, said, replace(note, subject="1.2"), replace(note, subject="1.3")])
+    data = write_organ_dose_sr(ORGANS, PATIENT, identity("sr"), sources=SOURCES, verdict=verdict)
+    assert read_findings(read(data)) == [
+        "PASSED WITH WARNINGS", "WARNING: 2 of 3 time points", "NOTE: not used: 'MIP' (3 times)",
+    ]  # fmt: skip
+    assert set(read_organ_doses(read(data))) == {o.region for o in ORGANS}
 
 
 @pytest.mark.parametrize("length", [10, 11])

@@ -1,7 +1,7 @@
-"""What people leave out of a cycle: a series, a time point or a region, and when they took it back.
+"""What people leave out of a cycle, and when they took it back; how objects under one UID differ.
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create table and column."""
     op.create_table(
         "left_out",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -33,8 +33,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_left_out"),
     )
     op.create_index("ix_left_out_cycle_id", "left_out", ["cycle_id"])
+    op.add_column("instances", sa.Column("differences", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    """Remove the table."""
+    """Remove table and column."""
+    op.drop_column("instances", "differences")
     op.drop_table("left_out")
