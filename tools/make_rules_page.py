@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "dicomnode"
+PACKAGE = Path(__file__).absolute().parents[1] / "dicomnode"
 IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+-?")
 WEIGHTS = ("HOLD", "WARNING", "NOTE")
 HEAD = """# Rules
