@@ -3,7 +3,7 @@
 ``make prediction-study`` makes what is missing of the truth in --cache (some two CPU minutes a patient and
 nuclide), the dose by each engine, and the table of docs/prediction.md.
 
-    python benchmarks/prediction_study [--seeds 4 2] [--nuclides Lu-177 I-131] [--cache FOLDER]
+    python benchmarks/prediction_study [--cases 4:Lu-177 2:Lu-177 4:I-131] [--cache FOLDER]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
 import numpy as np
 from cases import Case, torso
 from measures import coverage, errors
-from page import write
+from page import Row, write
 from truth import truth
 
 from dicomnode.dose.registry import build
@@ -34,6 +34,7 @@ ENGINES: dict[str, tuple[str, dict[str, object]]] = {
     "denoise, 4 photons a voxel": ("denoise", {"threads": 1, "histories": 425_000}),
 }
 ENGINE_SEED = 1
+CASES = ("4:Lu-177", "2:Lu-177", "4:I-131")
 
 
 def timed(case: Case, nuclide_name: str, engine: str, options: dict[str, object]) -> tuple[DoseMap, float]:
@@ -43,7 +44,7 @@ def timed(case: Case, nuclide_name: str, engine: str, options: dict[str, object]
     return result, time.process_time() - begun
 
 
-def study(seed: int, name: str, cache: Path) -> dict[str, dict[str, tuple[float, float]]]:
+def study(seed: int, name: str, cache: Path) -> dict[str, Row]:
     """Row -> region -> (error of the mean, rms by voxel), %; also "CPU s" and "within sigma"."""
     case = torso(seed)
     halves = truth(case, name, cache).gy
@@ -58,12 +59,15 @@ def study(seed: int, name: str, cache: Path) -> dict[str, dict[str, tuple[float,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[4, 2, 1])
-    parser.add_argument("--nuclides", nargs="+", default=["Lu-177", "I-131"])
+    parser.add_argument("--cases", nargs="+", default=CASES, help="seed of a patient, colon, nuclide")
     parser.add_argument("--cache", type=Path, default=Path("build/prediction-study"))
     given = parser.parse_args()
-    timed(torso(given.seeds[0]), given.nuclides[0], "denoise", {"threads": 1, "histories": 2000})  # compiles
-    found = {name: {seed: study(seed, name, given.cache) for seed in given.seeds} for name in given.nuclides}
+    cases = [(int(seed), name) for seed, name in (case.split(":") for case in given.cases)]
+    timed(torso(cases[0][0]), "I-131", "denoise", {"threads": 1, "histories": 2000})  # compiles
+    found: dict[str, dict[int, dict[str, Row]]] = {}
+    for seed, name in cases:
+        found.setdefault(name, {})[seed] = study(seed, name, given.cache)
+        print(seed, name, found[name][seed], flush=True)
     write(Path("docs/prediction.md"), found)
 
 

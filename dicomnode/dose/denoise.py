@@ -20,11 +20,12 @@ from dicomnode.dose.denoising.columns import GAS_BELOW, LUNG_BELOW, absorption
 from dicomnode.dose.denoising.correction import Corrected, corrected
 from dicomnode.dose.denoising.prior import electron_mev, photon_prior
 from dicomnode.dose.denoising.thin import Thin, thin_correction, thin_tissue
-from dicomnode.dose.density_steps import hot_at_steps, near_a_step
+from dicomnode.dose.density_steps import THINNEST_G_PER_CM3, hot_at_steps, near_a_step
 from dicomnode.dose.engine import Capability, EngineIdentity, Progress, no_progress
 from dicomnode.dose.inputs import (
     decays,
     emitted_j,
+    mean_range_mm,
     require_energy,
     require_inputs,
     scaling_density,
@@ -178,15 +179,19 @@ class Denoise:
         mev = electron_mev(task.tia, density, task.points, self._workers)
         near = near_a_step(density, task.nuclide, spacing_mm, task.whole) | (density < LUNG_BELOW)
         solid = scaling_density(task.anatomy, self.settings.minimum_density_g_per_cm3)
-        model = np.where(near, SHORT_RANGE * hot_at_steps(solid, task.nuclide, spacing_mm), 0.0)
+        range_mm = mean_range_mm(task.nuclide.energy.electron_mev)
+        everywhere, share = ELECTRONS, SHORT_RANGE
+        if range_mm > THINNEST_G_PER_CM3 * min(spacing_mm):
+            everywhere, share = LONG_RANGE, 1.0
+        model = np.where(near, share * hot_at_steps(solid, task.nuclide, spacing_mm), 0.0)
         noise = np.zeros_like(mev)
         thin = thin_tissue(task.tia, task.anatomy, task.nuclide)
         if thin is not None:
             progress(0.1, "transport of electrons beside lung and gas")
             added, noise = self._thin(task, thin, progress)
             mev += added
-            model = np.where(near, THIN, 0.0)
-        model = np.hypot(ELECTRONS if thin is None else LONG_RANGE, model)
+            model = np.where(near & thin.targets, THIN, model)
+        model = np.hypot(everywhere, model)
         inside = task.anatomy.body
         return _Energy(np.where(inside, mev, 0.0), np.where(inside, np.hypot(model * mev, noise), 0.0))
 
