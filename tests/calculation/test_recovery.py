@@ -8,7 +8,10 @@ from math import log, nan
 import numpy as np
 import pytest
 
+from dicomnode.calculation import planning
+from dicomnode.calculation.job import Job
 from dicomnode.calculation.recovery import recover_cycle
+from dicomnode.cycle.gather import CyclePlan
 from dicomnode.model import (
     ActivityMap,
     Administration,
@@ -92,3 +95,11 @@ def test_a_camera_without_a_width_is_read_off_the_patient_or_assumed(
     nothing = recover_cycle(*ask, method, RecoverySettings(from_patient=False))
     assert {r.withheld for r in nothing.regions} == {"the width of the image is not known"}
     assert "recovery-no-width" in {f.rule for f in nothing.findings}
+
+
+def test_a_job_of_before_is_repeated_without_the_correction() -> None:
+    """A cycle delivered before this existed replays to its own bytes: its job says nothing of recovery."""
+    assert Job.model_fields["recovery"].default is False
+    now = datetime(2026, 3, 9, tzinfo=UTC)
+    plan = CyclePlan("P1", "Lu-177", None, ())
+    assert planning.job_of(plan, "cycle", 1, now).recovery is True
