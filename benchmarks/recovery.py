@@ -1,6 +1,6 @@
 """Cost of the correction: 4 time points, 13 regions, 128 x 128 x 96 voxels, uncertainties included.
 
-Asked: at most 5 CPU s and 0.5 GB. The trunk's part of the grid is what is computed on.
+Asked: at most 5 CPU s and 0.5 GB. The whole grid is computed on; cut to the trunk it would be a third.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def demo(folder: Path, seed: int, size: str) -> None:
     )
     for row in result.rows:
         cells = (
-            f"{row.node_gy:.2f} ({row.low_gy:.2f} to {row.high_gy:.2f})",
+            f"{row.node_gy:.2f} ({row.low_gy:.2f}-{row.high_gy:.2f})",
             f"{row.node_gy / row.true_gy:.3f}",
             f"{row.recovered_gy:.2f} +- {row.recovered_sigma_gy:.2f}",
             f"{row.recovered_gy / row.true_gy:.3f}",

@@ -46,14 +46,18 @@ def coarse(values: npt.NDArray[np.generic]) -> Float32:
     return np.asarray(blocks.mean(axis=(1, 3, 5)), np.float32)
 
 
-def make_toy(scale: float = 1.0) -> Toy:
-    """Organ 180 mL, lesion 5 mL beside it, node 1.5 mL, in tissue of a tenth of the organ's concentration."""
+def make_toy(scale: float = 1.0, moved_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Toy:
+    """Organ 180 mL, lesion 5 mL beside it, node 1.5 mL, in tissue of a tenth of the organ's concentration;
+    all moved along z, y, x within the body."""
     from scipy.ndimage import gaussian_filter
 
+    def ball(z: float, y: float, x: float, radius_mm: float) -> npt.NDArray[np.bool_]:
+        return fine_ball((z + moved_mm[0], y + moved_mm[1], x + moved_mm[2]), radius_mm)
+
     balls = {
-        "organ": fine_ball((50.0, 60.0, 55.0), 35.0),
-        "lesion": fine_ball((60.0, 70.0, 102.0), 10.6),
-        "node": fine_ball((40.0, 100.0, 95.0), 7.1),
+        "organ": ball(50.0, 60.0, 55.0, 35.0),
+        "lesion": ball(60.0, 70.0, 102.0, 10.6),
+        "node": ball(40.0, 100.0, 95.0, 7.1),
     }
     true = {"organ": 1.0 * scale, "lesion": 6.0 * scale, "node": 4.0 * scale}
     background = 0.1 * scale
@@ -61,8 +65,8 @@ def make_toy(scale: float = 1.0) -> Toy:
     body = np.zeros((nz, ny, nx), bool)
     body[:, 9:-9, 9:-9] = True
     field = np.where(body, background, 0.0)
-    for name, ball in balls.items():
-        field[ball] = true[name]
+    for name, inside in balls.items():
+        field[inside] = true[name]
     sigma = FWHM_MM / 2.3548 / (SPACING[0] / FINE)
     blurred = gaussian_filter(field, sigma, mode="nearest", truncate=5.0)
     middle = blurred[FINE // 2 :: FINE, FINE // 2 :: FINE, FINE // 2 :: FINE]
