@@ -21,10 +21,11 @@ The journey of a cycle, and the functions it meets (docs/journey.md tells it at 
    each peer answered; ``casebook.revisions.settle_deliveries`` closes the cycle.
 
 Rooms, top to bottom (an import-linter contract keeps the order; each room's ``__init__`` says what is in it):
-cli, demo, ``node`` (processes), ``casebook`` (what is on record of a cycle), ``calculation`` (the files of a
-cycle in, doses and products out; ``api`` gives it to a notebook and to ``dicomnode run``), config, the doors
-(receive, archive, delivery, audit), the science (cycle, registration, recovery, tia, dose, check, results,
-simulation), the workshop (montecarlo, compare, recon), files, dicom and physics, model and database, errors.
+cli, demo, ``node`` (processes), ``web`` and ``review`` (what people are shown), ``casebook`` (what is on
+record of a cycle), ``calculation`` (the files of a cycle in, doses and products out; ``api`` gives it to a
+notebook and to ``dicomnode run``), config, the doors (receive, archive, delivery, audit), the science
+(cycle, registration, recovery, tia, dose, check, results, simulation), the workshop (montecarlo, compare,
+recon), files, dicom and physics, model and database, errors.
 """
 
 __version__ = "0.1.0"

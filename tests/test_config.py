@@ -21,7 +21,8 @@ def test_the_example_is_the_default_configuration(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(example(), encoding="utf-8")
     archive = Config().archive.model_copy(update={"data_folder": (tmp_path / "data").resolve()})
-    assert load(path) == Config().model_copy(update={"archive": archive})
+    web = Config().web.model_copy(update={"users_file": (tmp_path / "users.toml").resolve()})
+    assert load(path) == Config().model_copy(update={"archive": archive, "web": web})
 
 
 def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:

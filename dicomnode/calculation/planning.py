@@ -14,6 +14,7 @@ from dicomnode.config import Config
 from dicomnode.cycle.administration import Reconciled
 from dicomnode.cycle.gather import CyclePlan, TimePointPlan
 from dicomnode.cycle.patient import lies_as_its_ct, one_person
+from dicomnode.cycle.photopeaks import photopeak_is_seen
 from dicomnode.model import Administration, Finding
 from dicomnode.model.series import SeriesSummary
 from dicomnode.model.statements import at_time_point
@@ -92,6 +93,7 @@ def _agreement(plan: CyclePlan) -> Iterable[Finding]:
     yield from one_person(labelled)
     for number, point in enumerate(plan.time_points, start=1):
         yield from lies_as_its_ct(f"T{number}", point.emission, point.ct)
+        yield from photopeak_is_seen(f"T{number}", point.emission)
 
 
 def _with_time_points(plan: CyclePlan, findings: Iterable[Finding]) -> Iterable[Finding]:

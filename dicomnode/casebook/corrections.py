@@ -91,7 +91,8 @@ class Contradicted:
     @property
     def told(self) -> tuple[str, int, str, str, str]:
         """What the rules say of it."""
-        named = f"{self.objects} objects of '{self.description}' ({self.modality})"
+        of = "object" if self.objects == 1 else "objects"
+        named = f"{self.objects} {of} of '{self.description}' ({self.modality})"
         return named, self.objects, self.what, self.series_uid, self.newest_uid
 
     @property

@@ -132,8 +132,8 @@ def summarise(
         instances={h.sop_instance_uid: digests[h.sop_instance_uid] for h in headers},
         last_received_at=last_received_at,
         facts={
-            **first.facts,
             "PatientBirthDate": first.patient_birth_date,
+            **first.facts,
             **({"unused_because": usable[0].unused_because} if usable[0].unused_because else {}),
         },
         findings=_merged(findings, first.series_instance_uid),

@@ -83,6 +83,10 @@ def write_dicom(
     return written
 
 
+UNITS = {"tia.mha": "MBq s/mL", "density.mha": "g/cm3", "ct.mha": "HU", "labels.mha": "label"}
+"""Of the files of the truth, in the field by which the commands know them."""
+
+
 def write_truth(patient: SimulatedPatient, folder: Path) -> list[Path]:
     """Write the truth: TIA (MBq s/mL), density (g/cm3), CT (HU) and labels as MetaImage, the organs' masses
     and time-activity curves as JSON; returns the files."""
@@ -97,7 +101,7 @@ def write_truth(patient: SimulatedPatient, folder: Path) -> list[Path]:
         "labels.mha": labels,
     }
     for name, array in volumes.items():
-        _write_metaimage(array, patient.grid, folder / name)
+        _write_metaimage(array, patient.grid, folder / name, UNITS[name])
     (folder / "truth.json").write_text(json.dumps(truth(patient), indent=2) + "\n")
     return [*(folder / name for name in volumes), folder / "truth.json"]
 
@@ -221,11 +225,14 @@ def _organs(
     )
 
 
-def _write_metaimage(array: npt.NDArray[np.float32] | npt.NDArray[np.uint8], grid: Grid, path: Path) -> None:
+def _write_metaimage(
+    array: npt.NDArray[np.float32] | npt.NDArray[np.uint8], grid: Grid, path: Path, unit: str
+) -> None:
     import SimpleITK as sitk  # noqa: N813
 
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(grid.spacing_mm)
     image.SetOrigin(grid.origin_mm)
     image.SetDirection(grid.direction)
+    image.SetMetaData("unit", unit)
     sitk.WriteImage(image, str(path), useCompression=True)

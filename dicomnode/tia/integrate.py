@@ -31,7 +31,7 @@ from dicomnode.tia.settings import TiaSettings
 from dicomnode.tia.trapezoid import start_ratio, trapezoid
 from dicomnode.tia.uncertainty import combined
 from dicomnode.tia.voxels import PartWeights, Progress, linear_maps, mono_maps, without_negatives
-from dicomnode.tia.wording import no_start, one_scan, still_rising
+from dicomnode.tia.wording import no_start, one_scan, reads_zero, still_rising
 
 
 def no_progress(_fraction: float, _what: str) -> None:
@@ -163,9 +163,9 @@ class Integration:
         """The curve of a whole region, what smaller ones own of it included."""
         assert self.regions is not None
         share, recovered = self.regions.shares[name], self.recovered.get(name)
-        return self.estimate(
-            measured(name, self.points, share, self.volume_ml(name), self.settings, recovered)
-        )
+        curve = measured(name, self.points, share, self.volume_ml(name), self.settings, recovered)
+        self.say(*reads_zero(curve))
+        return self.estimate(curve)
 
     def part(self, parts: Partition, index: int, by_region: dict[str, Curve]) -> Curve:
         """The curve that a part's voxels follow: the region's own, or, where a smaller region took some of

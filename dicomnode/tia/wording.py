@@ -32,6 +32,22 @@ def one_scan(hours: float, settings: TiaSettings) -> Finding:
     )
 
 
+def reads_zero(curve: Measured) -> tuple[Finding, ...]:
+    """HOLD where a scan shows nothing at all of a region that holds activity at another: no nuclide and no
+    organ clears to nothing, and a zero would be trusted to a count while it bends the whole curve."""
+    a, hours = curve.activity_mbq, curve.hours
+    empty = [float(t) for t, value in zip(hours, a, strict=True) if value == 0.0]
+    if not empty or a.max() <= 0.0:
+        return ()
+    most = int(a.argmax())
+    when = " and ".join(f"{t:g}" for t in empty)
+    sentence = (
+        f"{curve.name}: exactly 0 MBq at {when} h, {a[most]:.4g} MBq at {hours[most]:g} h: there the region "
+        f"lies outside what was scanned, or was cut away; leave the scan or the region out"
+    )
+    return (Finding("tia-reads-zero", Severity.HOLD, sentence, 0.0, unit="MBq", subject=curve.name),)
+
+
 def no_activity(curve: Measured) -> Finding:
     sentence = (
         f"{curve.name}: no positive activity at any time, so no curve was fitted; integrated by the trapezoid"

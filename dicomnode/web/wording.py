@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from dicomnode.model.text import printable
 from dicomnode.results.wording import iso_date, readable_name, significant
 
 SIGNS = {
@@ -32,7 +33,7 @@ def filters(zone: str) -> dict[str, Callable[[Any], str]]:
 
     return {
         "when": when,
-        "person_name": readable_name,
+        "person_name": lambda raw: printable(readable_name(raw)),
         "date": iso_date,
         "number": lambda value: significant(float(value)) if value is not None else "–",
         "told_by": told_by,

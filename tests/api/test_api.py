@@ -23,6 +23,7 @@ from tests.helpers.small_patient import write_small_patient
 
 ROOT = Path(__file__).resolve().parents[2]
 AT = "2026-06-01T08:30:00+00:00"
+GIVEN_AT = datetime.fromisoformat("2026-03-02T08:30:00+00:00")
 QUICK = "[registration]\nsamples = 5000\niterations = 30\nresidual_max_mm = 100.0\n"
 """As the node's (``node_in_one_process``)."""
 
@@ -96,7 +97,7 @@ def test_arrays_of_your_own_are_a_cycle(folder: Path, node) -> None:
 
 def test_what_holds_raises_and_gives_no_object(folder: Path, node) -> None:
     config, _, _ = node
-    impossible = api.Administration("Lu-177", 100.0, datetime.fromisoformat(AT), source="person:AB")
+    impossible = api.Administration("Lu-177", 100.0, GIVEN_AT, source="person:AB")
     told = {"DEMO-0007": [impossible]}
     with pytest.raises(NotReady, match="administer"):
         api.dose_of_cycle(api.read_time_points(folder, config, administered=told), config)

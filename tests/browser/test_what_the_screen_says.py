@@ -41,7 +41,7 @@ def test_two_hundred_clicked_doses_are_those_of_the_rtdose(page: Served, at: At)
     dy, dx = map(float, ds.PixelSpacing)
     offsets = np.array(ds.GridFrameOffsetVector, float)
     draw, compared = random.Random(1), 0
-    for _ in range(200):
+    for _ in range(800):
         said = browser.run(CLICK, draw.randrange(3), draw.random(), draw.random())
         x, y, z = map(float, re.findall(r"-?\d+\.\d", said["place"]))
         place = ((x - x0) / dx, (y - y0) / dy, (z - z0) / (offsets[1] - offsets[0]))
@@ -56,7 +56,9 @@ def test_two_hundred_clicked_doses_are_those_of_the_rtdose(page: Served, at: At)
         decimals = len(shown[1].partition(".")[2])
         assert abs(float(shown[1]) - gy[k, j, i]) <= 0.5000001 * 10.0**-decimals, (said, gy[k, j, i])
         compared += 1
-    assert compared > 120
+        if compared == 200:
+            return
+    raise AssertionError(f"only {compared} points lay in the dose")
 
 
 def place_on_screen(plane: int, mm: tuple[float, float, float]) -> tuple[float, float]:

@@ -133,7 +133,7 @@ def test_a_conflict_stops_a_cycle_that_is_ready_at_once_and_counts_as_it_grows(d
             contradictions.stop_cycles(session, -1, desk.house.config, desk.now)
         held = cycles(desk)[RIGHT]["cycle"]
         assert held["state"] == "HELD"
-        assert [r.split()[0] for r in held["reasons"]] == [str(number)]
+        assert [r.split()[1] for r in held["reasons"]] == [str(number)]
     with desk.house.database.read() as session:
         assert len(session.scalars(select(FindingRow).where(FindingRow.severity == "hold")).all()) == 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from dicomnode.cycle import patient
+from dicomnode.cycle import patient, photopeaks
 from dicomnode.dicom.header import instants, orientation, radiopharmaceutical
 from dicomnode.dicom.header.dataset import Attributes
 from dicomnode.dicom.header.times import Clock
@@ -185,6 +186,14 @@ def _(b: Bench, said: Said) -> Iterable[Finding]:
     return patient.lies_as_its_ct("T1", one, two)
 
 
+@states("energy-windows-contradict")
+def _(b: Bench, said: Said) -> Iterable[Finding]:
+    """208 keV of 177Lu in 187 to 229 keV; neither it nor 113 keV in 328 to 400 keV, the window of 131I."""
+    name, windows = ("Lu-177", "I-131")[said[b.fact.places[0]]], ("187.2-228.8", "328-400")
+    of_both = replace(scan("1", EnergyWindows=windows[said[b.fact.places[1]]]), nuclide=name)
+    return photopeaks.photopeak_is_seen("T1", of_both)
+
+
 @states("dose-plane-contradicts", "dose-type-contradicts", "dose-summation-contradicts")
 def _(b: Bench, said: Said) -> Iterable[Finding]:
     grid = Grid((3, 4, 5), (2.0, 3.0, 4.0), (10.0, -20.0, 30.0))
@@ -260,7 +269,7 @@ def test_two_places_that_agree_say_nothing(request, rule, one, other) -> None:
 
 def test_every_fact_is_stated_here_and_the_pairs_are_counted() -> None:
     assert set(STATE) == set(FACTS)
-    assert len(PAIRS) == 34
+    assert len(PAIRS) == 35
 
 
 def test_the_page_of_facts_is_that_of_the_code() -> None:

@@ -62,6 +62,17 @@ def test_the_page_of_commands_is_what_the_program_says() -> None:
     assert (HERE / "docs/commands.md").read_text(encoding="utf-8") == made.stdout
 
 
+def test_the_page_of_rules_is_what_the_code_says() -> None:
+    """Regenerate with: python tools/make_rules_page.py > docs/rules.md"""
+    made = subprocess.run(
+        [sys.executable, "tools/make_rules_page.py"], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    page = (HERE / "docs/rules.md").read_text(encoding="utf-8")
+    assert page == made.stdout
+    assert len(re.findall(r"^\| `", page, re.MULTILINE)) > 120
+    assert "as its caller says" not in page, "a weight that cannot be read from the code"
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for page in [HERE / "README.md", *(HERE / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -275,3 +275,21 @@ def test_any_curve_gives_a_finite_answer_or_a_reason(
     assert np.isfinite([whole.tia_mbq_s, whole.sigma_tia_mbq_s]).all()
     assert whole.sigma_tia_mbq_s > 0
     assert np.isfinite(fit.sigma.mbq_s_per_ml).all()
+
+
+def test_a_scan_that_shows_nothing_of_a_region_holds(make_points, lu177):
+    """Organ of 64 voxels at 4, 24 and 72 h, cut away at 168 h: 160 MBq h +- 51 for the true 277."""
+    organ = np.zeros((8, 8, 8), bool)
+    organ[2:6, 2:6, 2:6] = True
+    volumes = [np.full(organ.shape, 1e4) for _ in HOURS]
+    for t, volume in zip(HOURS, volumes, strict=True):
+        volume[organ] = 0.0 if t == 168 else 5e5 * exp(-log(2) * t / ORGAN)
+    points = make_points(HOURS, volumes, spacing_mm=4.0)
+    regions = LabelMap(points[0].activity.grid, {"organ": organ})
+    fit = integrate_points(points, regions, lu177, TiaSettings())
+    (finding,) = [f for f in fit.findings if f.rule == "tia-reads-zero"]
+    assert (finding.severity.value, finding.subject) == ("hold", "organ")
+    assert "exactly 0 MBq at 168 h" in finding.sentence
+    volumes[-1][2, 2, 2] = 1.0
+    fit = integrate_points(make_points(HOURS, volumes, spacing_mm=4.0), regions, lu177, TiaSettings())
+    assert "tia-reads-zero" not in {f.rule for f in fit.findings}

@@ -138,6 +138,7 @@ def question(
 
 def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
     from dicomnode.audit.questions import cells
+    from dicomnode.model.text import printable
 
     if as_json:
         for row in answer.rows:
@@ -148,7 +149,7 @@ def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
         writer.writerows(cells(row) for row in (answer.headings(), *answer.rows))
         return
     for line in (answer.headings(), *answer.rows):
-        click.echo("  ".join("" if cell is None else str(cell) for cell in line))
+        click.echo("  ".join("" if cell is None else printable(str(cell)) for cell in line))
 
 
 @audit.command()

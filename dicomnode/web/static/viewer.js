@@ -104,6 +104,7 @@ export class Viewer {
     const source = this.facts.volumes[name];
     this.note.textContent = `Loading ${source.quantity.toLowerCase()} (${(source.bytes / 1e6).toFixed(1)} MB)`;
     this.volumes[name] = await fetchVolume(source);
+    if (name === "tia") this.inHours(this.volumes[name]);
   }
 
   async load() {
@@ -117,6 +118,12 @@ export class Viewer {
       this.draw();
     }
     this.said();
+  }
+
+  /** As clinics read it, and the report shows it. @param {Volume} tia */
+  inHours(tia) {
+    for (let i = 0; i < tia.data.length; i += 1) tia.data[i] /= 3600;
+    tia.source = { ...tia.source, unit: "MBq h/mL" };
   }
 
   /** @param {string} overlay */
@@ -275,9 +282,10 @@ export class Viewer {
       p[o] = p[o + 1] = p[o + 2] = grey;
     });
     const [map, top, root] = [this.colourMap(), this.tops[this.overlay] ?? 1, this.root];
+    const even = this.overlay === "percent"; // a small uncertainty is a statement, too
     paint(image, f, wash ?? null, (v, p, o) => {
       const part = Math.min(Math.max(v / top, 0), 1);
-      const alpha = 0.8 * Math.min(Math.max((part - FAINT) / 0.09, 0), 1);
+      const alpha = even ? (v > 0 ? 0.65 : 0) : 0.8 * Math.min(Math.max((part - FAINT) / 0.09, 0), 1);
       if (alpha === 0) return;
       const c = 3 * Math.round(255 * (root ? Math.sqrt(part) : part));
       for (let k = 0; k < 3; k += 1) p[o + k] += alpha * (map[c + k] - p[o + k]);
@@ -308,17 +316,19 @@ export class Viewer {
     const slice = this.volumes.dose.slice(axis, at, false);
     if (!slice) return;
     const top = this.tops.dose ?? 1;
-    for (const level of this.facts.isodoses) {
+    for (const [n, level] of this.facts.isodoses.entries()) {
       const lines = contour(slice, (k) => slice.values[k], level);
       if (!lines.length) continue;
       // The wash's own colour, lighter: on a wash of the same colour a line would not be seen.
       const own = css(maps.inferno, Math.sqrt(Math.min(level / top, 1)));
       const colour = `color-mix(in srgb, ${own}, white 55%)`;
       stroke(context, f, lines, colour, 1.6, 3.2);
+      // Labels at the right, the top, the left and the foot in turn, so that nested lines keep theirs apart.
+      const [along, sign] = [n % 2, n % 4 < 2 ? 1 : -1];
       let best = 0;
-      for (let i = 0; i < lines.length; i += 4) if (lines[i] > lines[best]) best = i;
+      for (let i = 0; i < lines.length; i += 4) if (sign * lines[i + along] > sign * lines[best + along]) best = i;
       const [x, y] = toScreen(f, lines[best], lines[best + 1]);
-      text(context, `${level} Gy`, x + 3, y, "#fff");
+      text(context, `${level} Gy`, along || sign > 0 ? x + 3 : x - 40, y, "#fff");
     }
   }
 
@@ -372,7 +382,7 @@ export class Viewer {
     if (hu !== undefined && hu !== null) said.push(["CT", `${hu} HU`]);
     const other = this.overlay === "dose" || this.overlay === "percent" ? tia : this.volumes[this.overlay];
     const value = other?.at(at);
-    if (other && value !== null && value !== undefined) said.push([other === tia ? "TIA" : this.overlay, `${value.toPrecision(3)} ${other.source.unit}`]);
+    if (other && value !== null && value !== undefined) said.push([other === tia ? "TIA" : this.overlay, `${Number(value.toPrecision(3))} ${other.source.unit}`]);
     const here = this.regions().filter((r) => (r.volume.at(at) ?? 0) & r.bit && r.name in this.facts.colours).map((r) => r.name);
     said.push(["region", here.join(", ") || "none"]);
     this.readout.replaceChildren(...said.map(([name, text]) => make("div", { "data-read": name }, make("dt", {}, name), make("dd", {}, text))));
@@ -415,21 +425,34 @@ function text(context, words, x, y, colour) {
 function paint(image, f, slice, put) {
   if (!slice) return;
   const { w, h, u0, du, v0, dv, values } = slice;
-  const taps = new Float32Array(f.w);
-  for (let x = 0; x < f.w; x += 1) taps[x] = (f.left + (x + 0.5) / f.scale - u0) / du;
+  const columns = taps(f.w, w, (x) => (f.left + (x + 0.5) / f.scale - u0) / du);
+  const rows = taps(f.h, h, (y) => ((f.flip ? f.top - (y + 0.5) / f.scale : f.top + (y + 0.5) / f.scale) - v0) / dv);
+  const { low: i, high: k, part: p } = columns;
   for (let y = 0; y < f.h; y += 1) {
-    const mm = f.flip ? f.top - (y + 0.5) / f.scale : f.top + (y + 0.5) / f.scale;
-    const r = (mm - v0) / dv;
-    if (r < -0.5 || r > h - 0.5) continue;
-    const j = Math.min(Math.max(Math.floor(r), 0), h - 1);
-    const [a, b, q] = [j * w, Math.min(j + 1, h - 1) * w, Math.min(Math.max(r - j, 0), 1)];
-    for (let x = 0, o = 4 * y * f.w; x < f.w; x += 1, o += 4) {
-      const c = taps[x];
-      if (c < -0.5 || c > w - 0.5) continue;
-      const i = Math.min(Math.max(Math.floor(c), 0), w - 1);
-      const [k, p] = [Math.min(i + 1, w - 1), Math.min(Math.max(c - i, 0), 1)];
-      const one = values[a + i] * (1 - p) + values[a + k] * p;
-      put(one * (1 - q) + (values[b + i] * (1 - p) + values[b + k] * p) * q, image.data, o);
+    if (rows.low[y] < 0) continue;
+    const [a, b, q] = [rows.low[y] * w, rows.high[y] * w, rows.part[y]];
+    for (let x = columns.first, o = 4 * (y * f.w + x); x < columns.last; x += 1, o += 4) {
+      const one = values[a + i[x]] + p[x] * (values[a + k[x]] - values[a + i[x]]);
+      const two = values[b + i[x]] + p[x] * (values[b + k[x]] - values[b + i[x]]);
+      put(one + q * (two - one), image.data, o);
     }
   }
+}
+
+/**
+ * Which two voxels each pixel lies between, and how far; -1 outside the volume.
+ * @param {number} pixels @param {number} voxels @param {(pixel: number) => number} place in voxels
+ */
+function taps(pixels, voxels, place) {
+  const [low, high, part] = [new Int32Array(pixels).fill(-1), new Int32Array(pixels), new Float32Array(pixels)];
+  let [first, last] = [pixels, 0];
+  for (let x = 0; x < pixels; x += 1) {
+    const c = place(x);
+    if (c < -0.5 || c > voxels - 0.5) continue;
+    low[x] = Math.min(Math.max(Math.floor(c), 0), voxels - 1);
+    high[x] = Math.min(low[x] + 1, voxels - 1);
+    part[x] = Math.min(Math.max(c - low[x], 0), 1);
+    [first, last] = [Math.min(first, x), x + 1];
+  }
+  return { low, high, part, first, last };
 }
