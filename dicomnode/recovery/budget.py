@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from dicomnode.recovery.shares import Boxed, Float32, Float64, Shares, moved_edges, surface_mm2
 from dicomnode.recovery.solve import Solution, System, build_system, solve, with_background
@@ -137,6 +136,8 @@ def _shift(
 
 
 def _moved(image: Float32, axis: int, by_voxels: float) -> Sequence[Float32]:
+    from scipy.ndimage import correlate1d
+
     slope = correlate1d(image, FIRST, axis=axis, mode="nearest")
     bend = correlate1d(image, SECOND, axis=axis, mode="nearest")
     even = image + np.float32(by_voxels**2 / 2.0) * bend

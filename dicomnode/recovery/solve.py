@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from dicomnode.errors import Inconsistent
 from dicomnode.recovery.shares import Box, Boxed, Float32, Float64, Shares, padded
@@ -99,6 +98,8 @@ def blur_sigma(
 
 def blur(values: Float32, sigma_zyx: tuple[float, float, float], mode: Edge = "constant") -> Float32:
     """The values as a Gaussian image shows them."""
+    from scipy.ndimage import gaussian_filter
+
     return np.asarray(gaussian_filter(values, sigma_zyx, mode=mode, truncate=TRUNCATE))
 
 

@@ -7,7 +7,6 @@ from itertools import product
 from math import exp
 
 import numpy as np
-from scipy.optimize import least_squares, nnls
 
 from dicomnode.errors import NotConverged
 from dicomnode.tia.curves import FARTHEST_BACK, FASTEST_PER_H, Array, Curve, Model
@@ -73,6 +72,8 @@ def _start(
     model: Model, hours: Array, activity: Array, sigma: Array, physical: float, uptake: float
 ) -> Array:
     """Best of a grid of rates, the amplitudes by non-negative least squares; the log-linear rate included."""
+    from scipy.optimize import nnls
+
     rate_matrix, amp_matrix = np.array(model.rate, dtype=float), np.array(model.amplitude, dtype=float)
     offset = model.offset(physical, uptake)[len(amp_matrix) :]
     slope = log_linear_rate(hours, activity, sigma) or physical
@@ -109,6 +110,8 @@ def fit_model(
     NotConverged : fewer points than parameters, the optimiser stopped without a minimum, or its curve rises
         before the first scan beyond ``FARTHEST_BACK``
     """
+    from scipy.optimize import least_squares
+
     n, k = len(hours), model.n_parameters
     if n < k:
         raise NotConverged(f"{model.name} has {k} parameters but there are {n} time points")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import log
 
 import numpy as np
-from scipy.stats import chi2 as chi2_distribution
 
 from dicomnode.errors import NotConverged
 from dicomnode.model import Finding, Severity
@@ -127,6 +126,8 @@ def akaike_weights(fits: Sequence[ModelFit]) -> Array:
 
 
 def _one(curve: Measured, fit: ModelFit, method: str) -> Estimate:
+    from scipy.stats import chi2 as chi2_distribution
+
     total = fit.integral_mbq_h
     worse = fit.degrees > 0 and float(chi2_distribution.sf(fit.chi2, fit.degrees)) < POOR_FIT
     ratio = (fit.chi2 / fit.degrees) ** 0.5 if worse else 1.0
@@ -196,6 +197,8 @@ def _listed(curve: Measured) -> str:
 
 
 def _what_the_fit_says(curve: Measured, fit: ModelFit, worse: bool) -> tuple[Finding, ...]:
+    from scipy.stats import chi2 as chi2_distribution
+
     said = []
     if fit.at_physical_bound:
         said.append(

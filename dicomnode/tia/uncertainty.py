@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from math import exp, hypot, log, pi, sqrt
 
-from scipy.special import erf
-
 from dicomnode.tia.settings import UncertaintySettings
 
 FWHM_PER_SIGMA = 2.0 * sqrt(2.0 * log(2.0))
@@ -35,6 +33,8 @@ def edge_fraction(volume_ml: float, fwhm_mm: float) -> float:
     point-spread function. A VOI whose volume is uncertain by u(v) has u(C)/C = phi/(2 R) u(v)/v
     (Gear et al. 2018, "Count rate"). 1 for a large sphere, 0 for a point.
     """
+    from scipy.special import erf
+
     r = (3.0 * volume_ml * 1000.0 / (4.0 * pi)) ** (1 / 3)
     s = fwhm_mm / FWHM_PER_SIGMA
     return float(erf(2 * r / (s * sqrt(2.0))) - s / r * sqrt(2.0 / pi) * (1 - exp(-2 * r**2 / s**2)))
