@@ -57,6 +57,9 @@ EVERY: dict[str, Event] = {
         "eva", CT, because="typed twice", administration_id=3
     ),
     "cycle_released": events.cycle_released("eva", CT, because="checked by hand"),
+    "left_out": events.left_out(
+        "eva", CT, kind="region", subject="liver", because="drawn on another scan", undone=False
+    ),
     "cycle_held": events.cycle_held("eva", CT, because="wrong patient?"),
     "sent_again": events.sent_again("eva", CT, peer="PACS"),
     "given_up": events.given_up("eva", CT, peer="PACS", because="it takes no SR", objects=2),
