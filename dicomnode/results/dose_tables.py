@@ -12,7 +12,13 @@ from dicomnode.results.course import CourseDose
 from dicomnode.results.organs import weighted_gy
 from dicomnode.results.page import FAINT, LEFT, RED, RIGHT, Page
 from dicomnode.results.settings import ResultsSettings
-from dicomnode.results.wording import significant, with_sigma
+from dicomnode.results.wording import (
+    corrected_dose,
+    dose_interval,
+    recovery_limit,
+    significant,
+    with_sigma,
+)
 
 
 def write_organs(
@@ -72,16 +78,12 @@ def write_recovery(pages: list[Page], organs: Sequence[OrganDose]) -> None:
 
 
 def _recovery_row(organ: OrganDose) -> list[str]:
-    low, high = significant(organ.low_gy or 0.0), significant(organ.high_gy or 0.0)
-    corrected = "–"
-    if organ.recovered_gy is not None:
-        corrected = with_sigma(organ.recovered_gy, organ.recovered_sigma_gy or 0.0)
     return [
         organ.region,
-        f"{significant(organ.mean_gy)} ({low} to {high})",
+        f"{significant(organ.mean_gy)} ({dose_interval(organ)})",
         f"{organ.recovery:.2f}",
-        corrected,
-        organ.recovery_limit[:52],
+        corrected_dose(organ),
+        recovery_limit(organ),
     ]
 
 
