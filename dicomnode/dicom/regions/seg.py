@@ -147,8 +147,8 @@ def _distance(frames: list[Frame], planes: list[Plane], obj: Attributes) -> tupl
     """Distance of neighbouring planes, mm, by their positions; what is stated counts for a single plane.
 
     Planes that are empty may have been left out (PS3.3 C.8.20.2): where gaps differ, or are too few to tell,
-    the stated distance counts if it divides them all. A distance that contradicts the positions holds; a slice may be thicker or
-    thinner than planes are apart, so a thickness is only told of.
+    the stated distance counts if it divides them all. A distance that contradicts the positions holds; a
+    slice may be thicker or thinner than planes are apart, so a thickness that differs is a warning.
     """
     normal = axes(planes[0].orientation, obj.uid)[2]
     along = np.sort([float(np.array(p.position) @ normal) for p in planes])
