@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicomnode.errors import DicomnodeError
-from dicomnode.model.text import printable
 
 if TYPE_CHECKING:
     from dicomnode.casebook.house import House
@@ -64,12 +63,16 @@ def faults_are_told(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def printable_lines(text: str) -> str:
     """Several lines of ours, each as ``say`` would print it."""
+    from dicomnode.model.text import printable
+
     return "\n".join(map(printable, text.split("\n")))
 
 
 def say(line: str, *, err: bool = False) -> None:
     """One line for a person, whatever is in it: no text from outside turns it around, ends it or commands
     the terminal."""
+    from dicomnode.model.text import printable
+
     click.echo(printable(line), err=err)
 
 

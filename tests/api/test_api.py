@@ -58,7 +58,7 @@ def test_the_node_and_the_library_compute_the_same_bytes(folder: Path, node) -> 
     ours = api.run(replace(cycle, job=same), config)
     assert ours.verdict == theirs.verdict
     assert [(s.name, s.outputs) for s in ours.steps] == [(s.name, s.outputs) for s in theirs.steps]
-    assert {"read", "registration", "tia", "dose", "objects"} == {s.name for s in ours.steps}
+    assert {"read", "registration", "tia", "recovery", "dose", "objects"} == {s.name for s in ours.steps}
 
 
 def test_the_page_on_the_library_runs_and_reaches_the_same_dose(
@@ -75,7 +75,7 @@ def test_the_page_on_the_library_runs_and_reaches_the_same_dose(
     answer = known["answer"]
     steps = {s.name: s.outputs for s in theirs.steps}
     assert {s.name: s.outputs for s in answer.steps}.items() <= steps.items()
-    assert [s.name for s in answer.steps] == ["read", "registration", "tia", "dose"]
+    assert [s.name for s in answer.steps] == ["read", "registration", "tia", "recovery", "dose"]
     assert api.regions(answer)["liver"] == {o.region: o for o in theirs.organs}["liver"]
     assert api.curves(answer)["liver"].hours == pytest.approx((24.0, 96.0), abs=0.5)
     assert (tmp_path / "dose.png").read_bytes().startswith(b"\x89PNG")
@@ -133,7 +133,7 @@ def test_the_command_writes_what_the_node_computes(folder: Path, node, tmp_path:
     record = json.loads((tmp_path / "out/record.json").read_text(encoding="utf-8"))
     steps = {s["name"]: s["outputs"] for s in record["steps"]}
     then = {s.name: dict(s.outputs) for s in theirs.steps}
-    assert all(steps[name] == then[name] for name in ("read", "registration", "tia", "dose"))
+    assert all(steps[name] == then[name] for name in ("read", "registration", "tia", "recovery", "dose"))
     dose = dcmread(tmp_path / "out/rtdose.dcm")
     liver = {o.region: o for o in theirs.organs}["liver"]
     assert dose.pixel_array.max() * dose.DoseGridScaling >= liver.max_gy * (1 - 1e-6)

@@ -31,7 +31,8 @@ PEAK, LOWER, UPPER = (187.56, 229.24), (166.0, 187.0), (230.0, 251.0)
 
 def stored(store: Store, folder: Path, projections: Projections, frame: str = FRAME) -> TimePointJob:
     patient = PatientStudy("T^T", "T", STUDY, frame_of_reference_uid=frame)
-    identity = ObjectIdentity(named_uid("nm"), named_uid("nm series"), 1, "TOMO", AT)
+    made_at = max(AT, projections.started_at + timedelta(hours=1))
+    identity = ObjectIdentity(named_uid("nm"), named_uid("nm series"), 1, "TOMO", made_at)
     tomo = store.put(write_projections(projections, patient, identity, 574_300.0))
     ct = HuMap(GRID, np.where(BODY, 0.0, -1000.0).astype(np.float32))
     acquisition = Acquisition(STUDY, named_uid("ct series"), FRAME, AT, 20.0)

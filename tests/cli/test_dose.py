@@ -108,7 +108,10 @@ def test_progeny_have_to_be_stated(files):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--nuclide", "Lu-177", "--engine", "vsw"), "there are: gate, local, montecarlo, multi-vsv, vsv"),
+        (
+            ("--nuclide", "Lu-177", "--engine", "vsw"),
+            "there are: denoise, gate, local, montecarlo, multi-vsv, vsv",
+        ),
         (("--nuclide", "Lu-178x", "--engine", "vsv"), "names of ICRP 107 such as Lu-178"),
         (("--nuclide", "Er-169", "--engine", "vsv"), "I-131, Lu-177, "),
         (("--nuclide", "Lu-177", "--engine", "vsv", "--decays", "1e6"), "--decays does not apply"),

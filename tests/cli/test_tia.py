@@ -91,7 +91,7 @@ def test_settings_come_from_the_table_of_config_toml(files):
             "must be positive and increasing [hours=24, 4, 96]",
         ),
         ([], {"hours": (4.0, 24.0)}, "3 --activity but 2 --hours; give one of each per time point"),
-        (["--method", "guess"], {}, "tia.method: Input should be 'trapezoid'"),
+        (["--method", "guess"], {}, "no TIA method is called 'guess'; there are: trapezoid"),
         (["--method", "bi-exponential"], {}, "bi-exponential needs at least 4 time points, the cycle has 3"),
         ([], {"scans": (1, 2, 9)}, "there is no such file in"),
         ([], {"nuclide": "Xx-999"}, "Xx-999"),

@@ -163,7 +163,7 @@ def test_an_object_that_contradicts_one_in_use_stops_what_has_not_left(
     forged.SeriesDescription = "tampered"
     assert stand.send([forged]) == [0]
     facts = stand.wait("HELD")
-    assert "two different objects came under one SOP Instance UID" in facts["cycle"]["reasons"][0]
+    assert "came again under their SOP Instance UIDs and differ in" in facts["cycle"]["reasons"][0]
     pacs = new_pacs(port=port)
     time.sleep(2.0)
     assert pacs.got() == [], "nothing of a doubted cycle leaves"

@@ -75,7 +75,7 @@ def test_one_uid_with_two_contents_at_once_keeps_both_and_holds_the_cycle(node: 
     assert at_once(lambda: node.send(honest), lambda: node.send(forged)) == [[0] * 34, [0] * 3]
     facts = node.wait("HELD", "DELIVERED", number=number)
     assert facts["cycle"]["state"] == "HELD"
-    assert "two different objects came under one SOP Instance UID" in facts["cycle"]["reasons"][0]
+    assert "came again under their SOP Instance UIDs and differ in" in facts["cycle"]["reasons"][0]
     with node.house.database.read() as session:
         for ds in forged:
             rows = session.execute(

@@ -28,7 +28,7 @@ NO_CT = "no CT of the frame of reference"
 NOT_TOLD = "nobody has told when and how much was administered"
 # beginning of the name -> a part of what the node must say of it; the longest beginning counts
 EXPECTED = {
-    "pet_raw_sts": f"used; cycle HELD: 2 emission series belong to one acquisition; .*{NOT_TOLD}",
+    "pet_raw_sts": f"used; cycle HELD: T1 .*: 2 emission series belong to one acquisition; .*{NOT_TOLD}",
     "ct_lung_ibsi_NONCOMMERCIAL": NO_PARTNER,
     "ct_series": NO_PARTNER,
     # the same PET again, cut to 59 slices, under the same identity

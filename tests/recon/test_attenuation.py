@@ -59,6 +59,7 @@ def test_soft_tissue_has_its_own_coefficient_not_that_of_a_mixture_of_water_and_
     assert 0.1352 * (1 + curve["fat"][0] / 1000) / curve["fat"][1] == pytest.approx(0.981, abs=0.001)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1500, 3071), min_size=2, max_size=20))
 def test_coefficients_rise_with_the_ct_number_and_are_never_negative(hu: list[float]) -> None:
     values = per_cm_of_hu(np.sort(hu), 208.4, 130.0)

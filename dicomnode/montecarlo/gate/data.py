@@ -21,7 +21,7 @@ from typing import Literal
 from dicomnode.errors import EngineUnavailable
 from dicomnode.physics.interactions import SYMBOLS
 
-JOB = Path(__file__).with_name("gate_job.py")
+JOB = Path(__file__).with_name("job.py")
 ISOLATED = ("-I",)
 """The job's own folder must not come first on the path: a module beside it is called as one of Python's."""
 SETUP = "Run `dicomnode gate setup`"

@@ -1,9 +1,9 @@
-"""One GATE simulation, run as a program by the Python that has opengate: ``python gate_job.py FOLDER``.
+"""One GATE simulation, run as a program by the Python that has opengate: ``python job.py FOLDER``.
 
 Geant4 allows one simulation per process, aborts the process where a file is missing, and keeps its memory;
 so it never runs inside the node. This file imports nothing of the package: the Python that has opengate
 need not have dicomnode. ``FOLDER`` holds what ``gate.write_job`` put there; ``tally.npz`` is the answer.
-``python gate_job.py --where`` prints what is installed, as JSON, without importing opengate.
+``python job.py --where`` prints what is installed, as JSON, without importing opengate.
 """
 
 from __future__ import annotations
