@@ -103,6 +103,32 @@ def test_a_planted_flip_would_be_seen(mirrored: Served, at: At) -> None:
         check_markers(browser)
 
 
+def cell(browser: Chromium, region: str, heading: str) -> str:
+    """What the organ table says of a region."""
+    return str(browser.run(
+        "const rows = [...document.querySelectorAll('.organs tr')]; const n = [...rows[0].cells]"
+        ".findIndex((c) => c.textContent === arguments[1]); return rows.find((r) => "
+        "r.cells[0].textContent === arguments[0]).cells[n].innerText", region, heading))  # fmt: skip
+
+
+def test_both_doses_of_a_region_fit_on_a_narrow_screen(page: Served, at: At) -> None:
+    """Of 400 px; made in the scene: corrected twice the mean, interval 0.8 to 2.4 of it."""
+    browser = at(page, f"/cycles/{CYCLE}", "viewer")
+    browser.look(400, "light")
+    name = f"R {HOSTILE}"
+    dose, interval = cell(browser, name, "Uncorrected, Gy").split("\n")
+    mean = float(dose.split(" ± ")[0])
+    low, high = map(float, interval.split(" to "))
+    assert (low / mean, high / mean) == pytest.approx((0.8, 2.4), rel=0.01)
+    corrected, sigma = map(float, cell(browser, name, "Corrected, Gy").split(" ± "))
+    assert (corrected / mean, sigma / corrected) == pytest.approx((2.0, 0.2), rel=0.05)
+    assert cell(browser, f"F {HOSTILE}", "Corrected, Gy") == "–"
+    assert HOSTILE in cell(browser, f"F {HOSTILE}", "Limited by")
+    right = browser.run("return document.querySelector('.organs tbody tr').cells[2]"
+                        ".getBoundingClientRect().right")  # fmt: skip
+    assert right <= 400
+
+
 def test_the_middle_dose_read_off_the_histogram_is_that_of_the_table(page: Served, at: At) -> None:
     browser = at(page, f"/cycles/{CYCLE}", "viewer")
     name = f"R {HOSTILE}"
@@ -115,8 +141,7 @@ def test_the_middle_dose_read_off_the_histogram_is_that_of_the_table(page: Serve
                            "Object.entries(f.dvh).filter(([n]) => n in f.colours)"
                            ".map(([, h]) => h.step_gy * 200)"))  # fmt: skip
     gy = (x - 58) / (640 - 58 - 150) * most
-    table = browser.run("return [...document.querySelectorAll('.numbers tr')].find((r) => "
-                        "r.cells[0].textContent === arguments[0]).cells[4].textContent", name)  # fmt: skip
+    table = cell(browser, name, "D50")
     assert gy == pytest.approx(float(table), abs=most / 200 + 0.02 * float(table))
 
 
