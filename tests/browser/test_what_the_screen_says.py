@@ -129,6 +129,19 @@ def test_both_doses_of_a_region_fit_on_a_narrow_screen(page: Served, at: At) -> 
     assert right <= 400
 
 
+@pytest.mark.parametrize("by_px", range(10, 300, 45))
+def test_no_number_is_cut_where_the_table_is_scrolled(by_px: int, page: Served, at: At) -> None:
+    """A dose without its first digit looks like another dose."""
+    browser = at(page, f"/cycles/{CYCLE}", "viewer")
+    browser.look(400, "light")
+    browser.run("document.querySelector('.organs').parentElement.scrollLeft = arguments[0]", by_px)
+    edges = browser.run("return [...document.querySelector('.organs tbody tr').cells].map((c) => "
+                        "[c.getBoundingClientRect().left, c.getBoundingClientRect().right])")  # fmt: skip
+    shown_from = edges[0][1]
+    assert edges[0][0] >= 0
+    assert not any(left < shown_from - 1 < right - 8 for left, right in edges[1:]), edges
+
+
 def test_the_middle_dose_read_off_the_histogram_is_that_of_the_table(page: Served, at: At) -> None:
     browser = at(page, f"/cycles/{CYCLE}", "viewer")
     name = f"R {HOSTILE}"
