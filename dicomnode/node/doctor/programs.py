@@ -59,7 +59,7 @@ def gpu(config: Config) -> Iterator[Check]:
     except EngineUnavailable as error:
         yield fail(
             "dose.options.device",
-            f"{error}. A systemd unit needs PrivateDevices=no (deploy/systemd/gpu.conf)",
+            f"{error}. A systemd unit needs PrivateDevices=no (deploy/examples/gpu.conf)",
         )
 
 
