@@ -21,12 +21,12 @@ LONGEST_S = 10.0
 
 def peers(config: Config) -> Iterator[Check]:
     """C-ECHO to every receiving system, over TLS where it has it; all at once."""
+    if not config.receive.peers and not config.receive.accept_unlisted_peers:
+        yield warn("receive.peers", "empty: every sender is refused; name those that may send")
     wanted = config.delivery.peers
     if not wanted:
         yield warn("delivery.peers", "empty: no result leaves this node; name the PACS there")
         return
-    if not config.receive.peers and not config.receive.accept_unlisted_peers:
-        yield warn("receive.peers", "empty: every sender is refused; name those that may send")
     with ThreadPoolExecutor(len(wanted)) as pool:
         yield from pool.map(_peer, wanted)
 
