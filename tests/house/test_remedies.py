@@ -82,7 +82,8 @@ NOT_WALKED = frozenset({
     "acquisition-duration", "acquisition-in-the-future", "acquisition-time-implausible", "activity-rises",
     "decay-reference", "mixed-nuclides", "nuclide-disagrees", "position-contradicts", "scan-of-many-hours",
     "tia-reads-zero", "tia-total-rises",
-    # Statements of the administration: their release is walked, their `dicomnode administer` is not.
+    # Statements of the administration: their release is walked, their `dicomnode administer` is not; after
+    # `administered-activity-unit` it does not suffice: the cycle stays held until it is released, too.
     "administered-activity-contradicts", "administered-activity-unit", "administration-time-contradicts",
     # Projections that the node reconstructs.
     "centre-of-rotation", "ct-coverage", "ct-frame-of-reference", "no-counts", "outline-mirrored",
