@@ -107,7 +107,7 @@ format: install
 	$(BIN)/ruff format .
 
 # Ratios against named peers, measured in one run. Peers that are not installed are left out and named.
-PEERS := receive demo_cycle vsv multi_vsv montecarlo compare recon
+PEERS := receive demo_cycle vsv multi_vsv montecarlo compare recon recovery
 bench: install
 	for name in $(PEERS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
@@ -129,7 +129,7 @@ prediction-study: install
 compare-study: install
 	$(BIN)/python -W ignore benchmarks/compare_study $(STUDY)
 
-# Partial volume on simulated patients: docs/recovery-study.md and its picture (15 CPU s a patient).
+# Partial volume on simulated patients: docs/studies/recovery-study.md and its picture (15 CPU s a patient).
 recovery-study: install
 	$(BIN)/python benchmarks/recovery_study $(STUDY)
 

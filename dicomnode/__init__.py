@@ -28,4 +28,4 @@ notebook and to ``dicomnode run``), config, the doors (receive, archive, deliver
 recon), files, dicom and physics, model and database, errors.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

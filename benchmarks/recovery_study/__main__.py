@@ -2,8 +2,9 @@
 
     python benchmarks/recovery_study [--patients 40] [--page]
 
-A patient's rows are appended to docs/recovery-study.jsonl when it is done, so that the study can be stopped
-and taken up again; ``--page`` only writes docs/recovery-study.md and its picture. About 15 CPU s a patient.
+A patient's rows are appended to results/recovery-study.jsonl when it is done, so that the study can be
+stopped and taken up again; ``--page`` only writes docs/studies/recovery-study.md and its picture. About 15
+CPU s a patient.
 """
 
 from __future__ import annotations

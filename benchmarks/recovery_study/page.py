@@ -1,4 +1,4 @@
-"""docs/recovery-study.md and its picture, from the rows of the study."""
+"""docs/studies/recovery-study.md and its picture, from the rows of the study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def write() -> None:
     parts = [
         "# Partial volume: the study",
         "",
-        "Made by `make recovery-study`, not by hand. What is computed and why: [recovery.md](recovery.md).",
+        "Made by `make recovery-study`, not by hand. What is computed and why: "
+        "[recovery.md](../recovery.md).",
         "",
         f"{len(patients)} simulated patients with up to seven lesions of 0.5 to 50 mL each (contrasts 3 to "
         "20 over the liver, a third with a cold core, in and beside organs), images of 7, 12 and 16 mm, one "
@@ -33,9 +34,9 @@ def write() -> None:
         *errors(rows),
         *coverage(rows),
         *assumed_wrong(rows),
-        "![Coverage and half-width by size](figures/recovery-coverage.png)",
+        "![Coverage and half-width by size](../figures/recovery-coverage.png)",
     ]
-    (DOCS / "recovery-study.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    (DOCS / "studies/recovery-study.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
     draw(rows)
 
 

@@ -13,7 +13,7 @@ from dicomnode.model.recovery import RegionRecovery, corrected_interval, uncorre
 from dicomnode.recovery import Errors, Scan, Width, WidthSource, make_shares, recover
 
 DOCS = Path(__file__).parents[2] / "docs"
-ROWS = DOCS / "recovery-study.jsonl"
+ROWS = Path(__file__).with_name("results") / "recovery-study.jsonl"
 WIDTHS_MM = (7.0, 12.0, 16.0)
 MIDDLE_MM = 12.0
 REPEATED = (1, 2, 11)

@@ -20,6 +20,8 @@ from dicomnode.model import Finding, Severity
 
 SAME_PLANE_MM = 0.02
 """Frames nearer to each other lie in one plane."""
+MANY_GAPS = 3
+"""From so many equal gaps on nobody left out every other plane: they are the distance."""
 APART = 0.02
 """Relative difference of two statements of one distance that is rounding."""
 HALF_FRACTION = 0.5
@@ -144,9 +146,9 @@ def _owner(frame: Frame, obj: Attributes) -> int:
 def _distance(frames: list[Frame], planes: list[Plane], obj: Attributes) -> tuple[float, tuple[Finding, ...]]:
     """Distance of neighbouring planes, mm, by their positions; what is stated counts for a single plane.
 
-    Planes that are empty may have been left out (PS3.3 C.8.20.2): where gaps differ, the stated distance
-    counts if it divides them all. A distance that contradicts the positions holds; a slice may be thicker or
-    thinner than planes are apart, so a thickness is only told of.
+    Planes that are empty may have been left out (PS3.3 C.8.20.2): where gaps differ, or are too few to tell,
+    the stated distance counts if it divides them all. A distance that contradicts the positions holds; a
+    slice may be thicker or thinner than planes are apart, so a thickness that differs is a warning.
     """
     normal = axes(planes[0].orientation, obj.uid)[2]
     along = np.sort([float(np.array(p.position) @ normal) for p in planes])
@@ -162,6 +164,8 @@ def _distance(frames: list[Frame], planes: list[Plane], obj: Attributes) -> tupl
             )
         return between or thick, ()
     smallest = float(gaps[gaps < 1.5 * gaps.min()].mean())
+    if between and len(gaps) < MANY_GAPS and _divides(between, gaps):
+        return between, ()
     if _divides(smallest, gaps):
         return smallest, _about_distance(smallest, between, thick, obj.uid)
     stated = next((d for d in (between, thick) if d and _divides(d, gaps)), 0.0)
