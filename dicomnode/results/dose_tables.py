@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from textwrap import wrap
 
 from dicomnode.model import Administration, OrganDose, RegionTia
 from dicomnode.results.charts import effective_half_life_h
@@ -12,7 +13,16 @@ from dicomnode.results.course import CourseDose
 from dicomnode.results.organs import weighted_gy
 from dicomnode.results.page import FAINT, LEFT, RED, RIGHT, Page
 from dicomnode.results.settings import ResultsSettings
-from dicomnode.results.wording import significant, with_sigma
+from dicomnode.results.wording import (
+    corrected_dose,
+    dose_interval,
+    recovery_limit,
+    significant,
+    with_sigma,
+)
+
+WIDEST_LIMIT = 36
+"""Characters of the column that says what limits a corrected dose."""
 
 
 def write_organs(
@@ -36,7 +46,7 @@ def write_organs(
         columns.append(("BED\nGy", RIGHT, "right"))
     half_lives = {c.region: effective_half_life_h(c) for c in curves}
     rows = [_organ_row(o, gbq, half_lives.get(o.region), with_bed) for o in organs]
-    _table_over_pages(pages, "Absorbed dose", columns, rows, widest=30)
+    _table_over_pages(pages, "Absorbed dose", columns, rows)
 
 
 def _organ_row(organ: OrganDose, gbq: float, half_life: float | None, with_bed: bool) -> list[str]:
@@ -62,27 +72,26 @@ def write_recovery(pages: list[Page], organs: Sequence[OrganDose]) -> None:
         return
     columns = [
         ("region", LEFT, "left"),
-        ("mean, Gy (k = 2)", 0.42, "right"),
-        ("recovery", 0.49, "right"),
-        ("corrected mean, Gy (k = 1)", 0.66, "right"),
-        ("limited by", 0.68, "left"),
+        ("mean, Gy (k = 2)", 0.41, "right"),
+        ("recovery", 0.47, "right"),
+        ("corrected, Gy (k = 1)", 0.605, "right"),
+        ("limited by", 0.625, "left"),
     ]
-    rows = [_recovery_row(o) for o in known]
-    _table_over_pages(pages, "Partial volume (blur of the image)", columns, rows, widest=28)
+    rows = [row for o in known for row in _recovery_rows(o)]
+    _table_over_pages(pages, "Partial volume (blur of the image)", columns, rows)
 
 
-def _recovery_row(organ: OrganDose) -> list[str]:
-    low, high = significant(organ.low_gy or 0.0), significant(organ.high_gy or 0.0)
-    corrected = "–"
-    if organ.recovered_gy is not None:
-        corrected = with_sigma(organ.recovered_gy, organ.recovered_sigma_gy or 0.0)
-    return [
+def _recovery_rows(organ: OrganDose) -> list[list[str]]:
+    """One line, and what is left of a long reason below it."""
+    limit, *more = wrap(recovery_limit(organ), WIDEST_LIMIT) or [""]
+    first = [
         organ.region,
-        f"{significant(organ.mean_gy)} ({low} to {high})",
+        f"{significant(organ.mean_gy)} ({dose_interval(organ)})",
         f"{organ.recovery:.2f}",
-        corrected,
-        organ.recovery_limit[:52],
+        corrected_dose(organ),
+        limit,
     ]
+    return [first, *(["", "", "", "", line] for line in more)]
 
 
 def write_definitions(page: Page, organs: Sequence[OrganDose], settings: ResultsSettings) -> None:
@@ -129,7 +138,7 @@ def write_course(pages: list[Page], course: Sequence[CourseDose]) -> None:
         ]
         for c in course
     ]
-    _table_over_pages(pages, "Accumulated over the course", columns, rows, widest=34)
+    _table_over_pages(pages, "Accumulated over the course", columns, rows)
 
 
 def write_not_in_course(pages: list[Page], missing: Sequence[Administration], zone: tzinfo | None) -> None:
@@ -151,8 +160,6 @@ def _table_over_pages(
     heading: str,
     columns: Sequence[tuple[str, float, str]],
     rows: Sequence[Sequence[str]],
-    *,
-    widest: int,
 ) -> None:
     """A table that goes on on a new page where the page is full."""
     rest, title = list(rows), heading
@@ -164,5 +171,5 @@ def _table_over_pages(
         pages[-1].heading(title)
         if any("\n" in heading_ for heading_, _, _ in columns):
             pages[-1].skip(8)
-        pages[-1].table(columns, rest[:fitting], first_widest=widest)
+        pages[-1].table(columns, rest[:fitting])
         rest, title = rest[fitting:], f"{heading}, continued"

@@ -15,6 +15,7 @@ from dicomnode.model import text as model_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
 
 A4_INCHES = (8.27, 11.69)
 LEFT, RIGHT, TOP, BOTTOM = 0.07, 0.93, 0.955, 0.06
@@ -22,6 +23,14 @@ INK, FAINT, RULE, ACCENT = "#1a1a1a", "#666666", "#c8c8c8", "#17456b"
 RED = "#b3261e"
 POINT = 1.0 / 72.0 / A4_INCHES[1]
 """One typographic point as a fraction of the page's height."""
+WIDTH = 72.0 * A4_INCHES[0]
+"""Of the page, in points."""
+SMALLEST = 5.5
+"""Letters are made smaller to fit down to this size, points; our own choice."""
+LARGE = 500.0
+"""Letters are measured at this size, points: letters drawn small are moved to whole pixels."""
+GAP = 0.008
+"""Between a text and what stands to its right, as a fraction of the page's width."""
 
 
 class Page:
@@ -41,11 +50,21 @@ class Page:
     def skip(self, points: float) -> None:
         self.y -= points * POINT
 
-    def write(self, x: float, text: str, *, size: float = 8.0, **style: Any) -> None:
-        """One line at ``x`` (fraction of width), at the current height; does not move on."""
+    def write(self, x: float, text: str, *, size: float = 8.0, up: float = 0.0, **style: Any) -> None:
+        """One line at ``x`` (fraction of width), ``up`` points above the current height; does not move on."""
         style.setdefault("color", INK)
-        shown = printable(text)
-        self.figure.text(x, self.y, shown, fontsize=size, va="baseline", parse_math=False, **style)
+        shown, y = printable(text), self.y + up * POINT
+        self.figure.text(x, y, shown, fontsize=size, va="baseline", parse_math=False, **style)
+
+    def write_before(self, end: float, x: float, text: str, *, size: float = 8.0) -> None:
+        """One line from ``x`` to no farther than ``end``: smaller where it is long, cut where that is not
+        enough."""
+        shown, room = printable(text), end - x
+        size = min(size, max(SMALLEST, size * room / max(width_of(shown, size), room)))
+        if width_of(shown, size) > room:
+            fitting = (n for n in range(len(shown), 0, -1) if width_of(f"{shown[:n]}…", size) <= room)
+            shown = f"{shown[: next(fitting, 0)]}…"
+        self.write(x, shown, size=size)
 
     def heading(self, text: str) -> None:
         self.skip(13)
@@ -60,27 +79,31 @@ class Page:
         line = Line2D([LEFT, RIGHT], [self.y, self.y], color=colour, lw=width)
         self.figure.add_artist(line)
 
-    def pairs(self, x: float, items: Sequence[tuple[str, str]], *, value_at: float, widest: int) -> None:
-        """Lines of name and value, from the current height down."""
+    def pairs(self, x: float, items: Sequence[tuple[str, str]], *, value_at: float, end: float) -> None:
+        """Lines of name and value, from the current height down, none beyond ``end``."""
         for name, value in items:
             self.write(x, name, size=7.5, color=FAINT)
-            self.write(x + value_at, _cut(value, widest), size=8)
+            self.write_before(end, x + value_at, value)
             self.skip(12)
 
-    def table(
-        self, columns: Sequence[tuple[str, float, str]], rows: Sequence[Sequence[str]], *, first_widest: int
-    ) -> None:
-        """A table; ``columns`` are (heading, x of its edge, "left" or "right")."""
+    def table(self, columns: Sequence[tuple[str, float, str]], rows: Sequence[Sequence[str]]) -> None:
+        """A table; ``columns`` are (heading, x of its edge, "left" or "right"), lines of a heading apart by
+        line ends. A text at the left of its column ends before the next one's."""
         for heading, x, side in columns:
-            lines = heading.split("\n")
-            self.write(x, "\n".join(lines), size=7, ha=side, color=FAINT, linespacing=1.15)
+            for n, line in enumerate(reversed(heading.split("\n"))):
+                self.write(x, line, size=7, up=8.0 * n, ha=side, color=FAINT)
         self.skip(5)
         self.rule()
         self.skip(11)
         for row in rows:
-            for (_, x, side), cell in zip(columns, row, strict=True):
-                text = _cut(cell, first_widest) if x == columns[0][1] else cell
-                self.write(x, text, size=8, ha=side)
+            end = RIGHT
+            for (_, x, side), cell in reversed(list(zip(columns, row, strict=True))):
+                if side == "right":
+                    self.write(x, cell, ha=side)
+                    end = x - width_of(printable(cell), 8.0) - GAP
+                else:
+                    self.write_before(end, x, cell)
+                    end = x - GAP
             self.skip(12.5)
 
     def paragraph(self, x: float, text: str, *, width: int = 118, size: float = 8.0, **style: Any) -> None:
@@ -104,8 +127,12 @@ class Page:
             self.skip(10)
 
 
-def _cut(text: str, widest: int) -> str:
-    return text if len(text) <= widest else text[: widest - 1] + "…"
+def width_of(text: str, size: float) -> float:
+    """Of a line in the page's font, as a fraction of the page's width."""
+    font = _font()
+    font.set_size(LARGE, 72.0)
+    font.set_text(text, 0.0)
+    return float(font.get_width_height()[0]) / 64.0 / LARGE * size / WIDTH
 
 
 def printable(text: str) -> str:
@@ -116,6 +143,10 @@ def printable(text: str) -> str:
 
 @cache
 def _characters() -> frozenset[int]:
+    return frozenset(_font().get_charmap())
+
+
+def _font() -> FT2Font:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
+    return get_font(findfont(FontProperties(family="DejaVu Sans")))

@@ -94,7 +94,7 @@ def write_report(content: ReportContent, settings: ResultsSettings) -> bytes:
     """The report as PDF; the same content gives the same bytes."""
     from matplotlib.backends.backend_pdf import PdfPages
 
-    pages = [*_pages_of_figures(content, settings), _page_of_pictures(content, settings)]
+    pages = [*pages_of_numbers(content, settings), _page_of_pictures(content, settings)]
     whose = f"Patient {content.patient.patient_id}, revision {content.revision} ({content.revision_id})"
     buffer = BytesIO()
     metadata = {
@@ -110,7 +110,8 @@ def write_report(content: ReportContent, settings: ResultsSettings) -> bytes:
     return buffer.getvalue()
 
 
-def _pages_of_figures(content: ReportContent, settings: ResultsSettings) -> list[Page]:
+def pages_of_numbers(content: ReportContent, settings: ResultsSettings) -> list[Page]:
+    """The report without its pictures and feet."""
     pages = [Page()]
     _title(pages[0], content)
     _identity(pages[0], content)
@@ -155,9 +156,9 @@ def _identity(page: Page, content: ReportContent) -> None:
         ("Residual", f"{given.residual_mbq:.0f} MBq (already subtracted)"),
         ("Learned from", given.source),
     ]
-    page.pairs(LEFT, left, value_at=0.095, widest=44)
+    page.pairs(LEFT, left, value_at=0.095, end=0.51)
     page.y = top
-    page.pairs(0.52, right, value_at=0.105, widest=44)
+    page.pairs(0.52, right, value_at=0.105, end=RIGHT)
 
 
 def _time_points(page: Page, content: ReportContent) -> None:
@@ -177,7 +178,7 @@ def _time_points(page: Page, content: ReportContent) -> None:
         how = "–" if itself else point.quality.method
         measures = ("–", "–") if itself else (shift, overlap)
         rows.append((label, f"{point.hours:.2f}", how, *measures))
-    page.table(columns, rows, first_widest=30)
+    page.table(columns, rows)
 
 
 def _method(page: Page, content: ReportContent) -> None:
@@ -198,9 +199,9 @@ def _method(page: Page, content: ReportContent) -> None:
         ("Energy escaped", f"{escaped:.1f} % of that emitted"),
         ("Software", f"dicomnode {record.version}, settings {record.config_digest[:12]}"),
     ]
-    page.pairs(LEFT, left, value_at=0.135, widest=44)
+    page.pairs(LEFT, left, value_at=0.135, end=0.51)
     page.y = top
-    page.pairs(0.52, right, value_at=0.12, widest=44)
+    page.pairs(0.52, right, value_at=0.12, end=RIGHT)
 
 
 def _findings(pages: list[Page], verdict: Verdict) -> None:

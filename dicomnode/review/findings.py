@@ -44,6 +44,11 @@ def grouped(
     return tuple(sorted(groups, key=lambda g: (ORDER[g.severity], g.rule)))
 
 
+def sentence_of(rows: Iterable[Mapping[str, Any]], rule: str) -> str:
+    """What a rule says; empty where it says nothing."""
+    return next((row["sentence"] for row in rows if row["rule"] == rule), "")
+
+
 def compared(measured: float | None, limit: float | None, unit: str) -> tuple[str, str]:
     """Both numbers to the digit where they differ, three at least."""
     if measured is None:

@@ -14,15 +14,40 @@ from dicomnode.casebook.house import House
 from dicomnode.database.tables import AdministrationRow, CycleRow, OrganDoseRow
 from dicomnode.model import OrganDose
 from dicomnode.results.course import CourseDose, course_doses
-from dicomnode.results.wording import significant, with_sigma
+from dicomnode.results.wording import (
+    corrected_dose,
+    dose_interval,
+    recovery_limit,
+    significant,
+    with_sigma,
+)
 
 LARGE = 0.2
 """Relative uncertainty beyond which it is said beside the dose."""
 
 
 @dataclass(frozen=True)
+class PartialVolume:
+    """What the blur of the image took from a region: text as a person reads it.
+
+    Attributes
+    ----------
+    interval : of the true mean dose, k = 2
+    recovery : what the image shows of the region over what is there
+    corrected : mean dose and standard uncertainty, or a dash
+    limit : what limits the corrected dose, or why there is none
+    """
+
+    interval: str
+    recovery: str
+    corrected: str
+    limit: str
+
+
+@dataclass(frozen=True)
 class Line:
-    """One region: this cycle, the cycles before it, and the sum; text as a person reads it."""
+    """One region: this cycle, the cycles before it, and the sum; text as a person reads it. All doses but
+    the one in ``blur`` are uncorrected; ``blur`` is None where partial volume was not looked at."""
 
     region: str
     dose: str
@@ -37,6 +62,7 @@ class Line:
     earlier: tuple[str, ...]
     course: str
     course_note: str
+    blur: PartialVolume | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,11 @@ class Table:
 
     lines: tuple[Line, ...]
     earlier: tuple[datetime, ...]
+
+    @property
+    def knows_blur(self) -> bool:
+        """Whether partial volume was looked at for any region."""
+        return any(line.blur is not None for line in self.lines)
 
 
 def table(
@@ -91,6 +122,15 @@ def _line(
         earlier,
         with_sigma(course.mean_gy, course.sigma_gy) if before else "",
         f"without {missing} of {course.of_cycles} cycles: too low" if before and missing else "",
+        _blur(organ),
+    )
+
+
+def _blur(organ: OrganDose) -> PartialVolume | None:
+    if organ.recovery is None:
+        return None
+    return PartialVolume(
+        dose_interval(organ), f"{organ.recovery:.2f}", corrected_dose(organ), recovery_limit(organ)
     )
 
 
@@ -124,5 +164,6 @@ def _administered(session: Session, cycle_id: str) -> datetime | None:
 
 def _noun(row: Mapping[str, Any]) -> OrganDose:
     names = ("region", "mean_gy", "sigma_gy", "d2_gy", "d50_gy", "d98_gy", "max_gy", "volume_ml", "mass_g",
-             "tia_mbq_s", "bed_gy", "eqd2_gy", "alpha_gy")  # fmt: skip
-    return OrganDose(**{name: row[name] for name in names})
+             "tia_mbq_s", "bed_gy", "eqd2_gy", "alpha_gy", "low_gy", "high_gy", "recovery", "recovered_gy",
+             "recovered_sigma_gy")  # fmt: skip
+    return OrganDose(**{name: row[name] for name in names}, recovery_limit=row["recovery_limit"] or "")

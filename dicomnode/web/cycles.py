@@ -13,7 +13,7 @@ from dicomnode.casebook.state import about
 from dicomnode.casebook.views import cycle_facts
 from dicomnode.database.tables import CycleRow
 from dicomnode.errors import Refused
-from dicomnode.review.findings import grouped
+from dicomnode.review.findings import grouped, sentence_of
 from dicomnode.review.listing import cycles
 from dicomnode.review.load import Review, load
 from dicomnode.review.organs import table
@@ -54,7 +54,8 @@ def one(asked: Asked) -> Response:
     return asked.page(
         "cycle.html", facts=facts, organs=organs, groups=groups, review=review, can=_can(facts),
         data=json_text(_to_draw(asked, facts, review)) if review is not None else "",
-        viewer=_viewer(asked, facts), roles={r["id"]: r["role"] for r in facts.get("results", [])},
+        width_said=sentence_of(facts["findings"], "recovery-reported"), viewer=_viewer(asked, facts),
+        roles={r["id"]: r["role"] for r in facts.get("results", [])},
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, default=str, indent=2))
         return
-    for line in (*_history(facts), *_doses(facts), *_deliveries(facts)):
+    for line in (*_history(facts), *_doses(facts), *_partial_volume(facts), *_deliveries(facts)):
         say(line)
     say(f"state shown {facts['state_shown'][:12]}")
 
@@ -135,6 +135,26 @@ def _doses(facts: dict[str, Any]) -> Iterator[str]:
             f"{o['region']:<24}{o['mean_gy']:10.3f}{o['sigma_gy']:8.3f}{o['d98_gy']:9.3f}"
             f"{o['d50_gy']:9.3f}{o['d2_gy']:9.3f}{o['volume_ml']:9.1f}{bed}"
             + (f"{o['alpha_gy'] or 0.0:10.3f}" if alphas else "")
+        )
+
+
+def _partial_volume(facts: dict[str, Any]) -> Iterator[str]:
+    """Both means of each region, and the interval (k = 2) of the uncorrected one."""
+    from dicomnode.results.wording import LIMITS
+
+    known = [o for o in facts.get("organ_doses", []) if o["recovery"] is not None]
+    if known:
+        yield (
+            f"{'partial volume':<24}{'mean Gy':>10}{'k=2: low':>10}{'high':>9}{'recovery':>10}"
+            f"{'corrected':>11}{'+-':>8}  limited by"
+        )
+    for o in known:
+        corrected = f"{'-':>11}{'-':>8}"
+        if o["recovered_gy"] is not None:
+            corrected = f"{o['recovered_gy']:11.3f}{o['recovered_sigma_gy']:8.3f}"
+        yield (
+            f"{o['region']:<24}{o['mean_gy']:10.3f}{o['low_gy']:10.3f}{o['high_gy']:9.3f}"
+            f"{o['recovery']:10.2f}{corrected}  {LIMITS.get(o['recovery_limit'], o['recovery_limit'] or '')}"
         )
 
 
