@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -192,6 +192,8 @@ def load(path: Path, *, engine: bool = False) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: byte {error.start} is not UTF-8: save it as UTF-8"]) from error
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -208,12 +210,27 @@ def load(path: Path, *, engine: bool = False) -> Config:
         of_engine.append(f"{where}: recon.reconstruct: torch is not installed: pip install dicomnode[recon]")
     if of_engine:
         raise ConfigError(of_engine)
-    folder = config.archive.data_folder
-    if not folder.is_absolute():
-        archive = config.archive.model_copy(update={"data_folder": (path.parent / folder).resolve()})
-        config = config.model_copy(update={"archive": archive})
+    config = _anchored(config, path.parent)
     users = (path.parent / config.web.users_file).resolve()
     return config.model_copy(update={"web": config.web.model_copy(update={"users_file": users})})
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _anchored(settings: S, folder: Path) -> S:
+    """Relative paths from the configuration's folder: the service, and a person who asks, run elsewhere."""
+    changed: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        # the one path that is relative to the data folder
+        if isinstance(value, Path) and not value.is_absolute() and name != "checkpoint_folder":
+            changed[name] = (folder / value).resolve()
+        elif isinstance(value, Settings):
+            changed[name] = _anchored(value, folder)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
+            changed[name] = tuple(_anchored(one, folder) for one in value)
+    return settings.model_copy(update=changed)
 
 
 def _faults_of_engine(path: Path, dose: object, lines: dict[tuple[str | int, ...], int]) -> list[str]:

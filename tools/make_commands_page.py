@@ -14,7 +14,7 @@ from dicomnode.cli import cli
 
 NODE = (
     "serve", "status", "cycles", "show", "administer", "withdraw", "release", "hold", "send", "quarantine",
-    "audit", "replay", "db", "check-config", "demo",
+    "audit", "replay", "db", "check-config", "doctor", "demo",
 )  # fmt: skip
 HEAD = """# Commands
 

@@ -54,6 +54,18 @@ def export(archive: Archive, settings: AuditSettings) -> int:
     return sent
 
 
+def reach(settings: AuditSettings) -> None:
+    """Open a connection (with tls, the handshake), send nothing, and close it in order.
+
+    Raises ``DeliveryFailed`` where the repository does not take it.
+    """
+    try:
+        with _connected(settings):
+            pass
+    except OSError as error:
+        raise DeliveryFailed(destination_of(settings), str(error), "with the next export") from error
+
+
 def destination_of(settings: AuditSettings) -> str:
     """Name of the configured destination. Raises ``ConfigError`` where there is none."""
     if not settings.syslog_host:
@@ -151,5 +163,6 @@ def _context(settings: AuditSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.syslog_ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.syslog_certificate_file:
-        context.load_cert_chain(settings.syslog_certificate_file, settings.syslog_key_file)
+        # A passphrase would be asked for on the terminal, where no service sits.
+        context.load_cert_chain(settings.syslog_certificate_file, settings.syslog_key_file, password="")
     return context

@@ -15,6 +15,7 @@ VERBS = {
     "cycles": "dicomnode.cli.node.status:cycles",
     "db": "dicomnode.cli.node.db:db",
     "demo": "dicomnode.cli.demo:demo",
+    "doctor": "dicomnode.cli.node.configuration:doctor",
     "dose": "dicomnode.cli.dose:dose",
     "engines": "dicomnode.cli.catalogue:engines",
     "gate": "dicomnode.cli.gate:gate",

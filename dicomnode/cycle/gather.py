@@ -100,7 +100,8 @@ def summarise(
                     f"mixed-{what.split()[0]}",
                     Severity.HOLD,
                     f"the series holds instances of {len(values)} different {what}s; ask the sender to "
-                    f"repair the series and to send it again under a new UID",
+                    f"repair the series and to send it again under a new UID, and leave this one out with "
+                    f"`dicomnode leave-out`",
                     measured=float(len(values)),
                     limit=1.0,
                     subject=first.series_instance_uid,

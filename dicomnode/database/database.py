@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, lock_timeout_s: float = 30.0) -> None:
-        self.url = _understood(url)
+        self.url = understood(url)
         self.engine = (
             _sqlite(self.url, lock_timeout_s)
             if self.dialect == "sqlite"
@@ -98,7 +99,7 @@ class Database:
 
     def current(self) -> str:
         """Revision of the tables; empty where there are none."""
-        with _outages(self.url), self.engine.connect() as connection:
+        with _refusals(self.url), _outages(self.url), self.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision() or ""
 
     def check_current(self) -> None:
@@ -109,11 +110,11 @@ class Database:
             return
         if found and found not in {script.revision for script in known.walk_revisions()}:
             raise ArchiveOutdated(
-                f"{_named(self.url)} is at revision {found}, which this version of dicomnode does not know; "
+                f"{named(self.url)} is at revision {found}, which this version of dicomnode does not know; "
                 f"it knows {head}. Install the newer dicomnode that made it"
             )
         raise ArchiveOutdated(
-            f"{_named(self.url)} is at revision {found or '(empty)'} and this version of dicomnode needs "
+            f"{named(self.url)} is at revision {found or '(empty)'} and this version of dicomnode needs "
             f"{head}. Make a backup, then run: dicomnode db upgrade"
         )
 
@@ -123,7 +124,7 @@ class Database:
 
     @contextmanager
     def _migrating(self) -> Iterator[Config]:
-        with _outages(self.url), self._writer.begin() as connection:
+        with _refusals(self.url), _outages(self.url), self._writer.begin() as connection:
             if self.dialect == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
             config = _config()
@@ -131,7 +132,8 @@ class Database:
             yield config
 
 
-def _understood(url: str) -> URL:
+def understood(url: str) -> URL:
+    """The URL with the driver that is used. Raises ``ConfigError`` for what is no database of ours."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -141,12 +143,13 @@ def _understood(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ConfigError(
-            [f"database_url: expected sqlite:///PATH or postgresql+psycopg://..., got {_named(parsed)}"]
+            [f"database_url: expected sqlite:///PATH or postgresql+psycopg://..., got {named(parsed)}"]
         )
     return parsed
 
 
-def _named(url: URL) -> str:
+def named(url: URL) -> str:
+    """The URL as people may see it, without its password."""
     return url.render_as_string(hide_password=True)
 
 
@@ -186,6 +189,8 @@ def _postgresql(url: URL, lock_timeout_s: float) -> Engine:
     options = (
         f"-c timezone=UTC -c lock_timeout={lock_timeout_s:.0f}s -c idle_in_transaction_session_timeout=300s"
     )
+    if find_spec("psycopg") is None:
+        raise ConfigError(["database_url: psycopg is not installed: pip install dicomnode[postgres]"])
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -219,6 +224,16 @@ def _outages(url: URL) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _refusals(url: URL) -> Iterator[None]:
+    """At the start, before any item could be to blame: no database of ours, or no right to use it."""
+    try:
+        yield
+    except DBAPIError as error:
+        why = " ".join(str(error.orig).split())
+        raise ConfigError([f"database_url: {named(url)} cannot be used: {why}"]) from error
+
+
 def is_outage(error: Exception) -> bool:
     """Whether trying again may help; a value that the database can never hold is no outage."""
     if isinstance(error, ArchiveUnavailable | PoolTimeout):
@@ -233,9 +248,7 @@ def is_outage(error: Exception) -> bool:
 def _outage(url: URL, error: Exception) -> str:
     why = str(getattr(error, "orig", None) or error).strip().replace("\n", " ")
     hint = " (has dicomnode db upgrade been run?)" if "no such" in why else ""
-    return (
-        f"the database {_named(url)} cannot be used now: {why}{hint}. Nothing was stored; it is tried again"
-    )
+    return f"the database {named(url)} cannot be used now: {why}{hint}. Nothing was stored; it is tried again"
 
 
 def _config() -> Config:

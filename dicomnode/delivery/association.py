@@ -62,7 +62,8 @@ def _with_files(protocol: int, tls: TlsSettings) -> ssl.SSLContext:
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     try:
         context.load_verify_locations(tls.authorities)
-        context.load_cert_chain(tls.certificate, tls.key)
+        # A passphrase would be asked for on the terminal, where no service sits.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
     except OSError as fault:
         raise ConfigError(
             [f"TLS files cannot be used ({fault}): check {tls.certificate}, {tls.key}, {tls.authorities}"]

@@ -10,12 +10,19 @@ from dicomnode.delivery.settings import PeerSettings
 from dicomnode.errors import DeliveryFailed
 
 
+def ask(peer: PeerSettings) -> None:
+    """Return where the peer answers with Success. Raises ``DeliveryFailed`` with the reason otherwise."""
+    with association(peer, [build_context(Verification)]) as assoc:
+        status = assoc.send_c_echo()
+    code = f"{int(status.Status):04X}" if "Status" in status else "nothing"
+    if code != "0000":
+        raise DeliveryFailed(peer.name, f"C-ECHO was answered with {code}", "not tried again")
+
+
 def echo(peer: PeerSettings) -> str:
-    """A sentence: what the peer answered, or why it could not be asked."""
+    """A sentence: that the peer answers, or why it does not."""
     try:
-        with association(peer, [build_context(Verification)]) as assoc:
-            status = assoc.send_c_echo()
+        ask(peer)
     except DeliveryFailed as error:
         return str(error)
-    code = f"{int(status.Status):04X}" if "Status" in status else "nothing"
-    return f"{peer.name} answers" if code == "0000" else f"{peer.name} answered {code}"
+    return f"{peer.name} answers"

@@ -160,7 +160,8 @@ def one_scan(instants: Sequence[datetime], subject: str) -> tuple[Finding, ...]:
     sentence = (
         f"the objects of one series were acquired from {show_instant(min(instants))} to "
         f"{show_instant(max(instants))}, {hours:.1f} h apart: times that pass midnight under one date, or "
-        f"two scans; have the sender correct AcquisitionDate and send the series again under a new UID"
+        f"two scans; have the sender correct AcquisitionDate and send the series again under a new UID, and "
+        f"leave this one out with `dicomnode leave-out`"
     )
     limit = LONGEST_SCAN / timedelta(hours=1)
     return (Finding("scan-of-many-hours", Severity.HOLD, sentence, hours, limit, "h", subject),)

@@ -22,6 +22,7 @@ from dicomnode.delivery import dispatcher
 from dicomnode.delivery.commitment import CommitmentListener, CommitmentReport
 from dicomnode.delivery.outbox import Decision, Item, OutboxUnavailable, Unconfirmed
 from dicomnode.node.bookmark import Bookmark, bookmark_path
+from dicomnode.node.listening import listening
 
 NOT_CONFIGURED = (
     "no peer of this name is in [[delivery.peers]] any more; put it back, or let them go with "
@@ -287,5 +288,6 @@ def _listener(house: House, box: Outbox) -> CommitmentListener | None:
     listener = CommitmentListener(
         settings, callers, lambda report: box.commitment_reported(report, datetime.now(UTC))
     )
-    listener.start()
+    with listening("delivery.commitment_listener.port", settings.host, settings.port):
+        listener.start()
     return listener

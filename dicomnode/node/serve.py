@@ -32,6 +32,7 @@ from dicomnode.errors import ConfigError
 from dicomnode.node import set_aside
 from dicomnode.node.bookmark import Bookmark, bookmark_path, read_bookmark
 from dicomnode.node.health import health_server, run_in_background
+from dicomnode.node.listening import listening
 from dicomnode.node.set_aside import Ended
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,9 @@ def _receive(house: House, stop: threading.Event) -> None:
     from dicomnode.receive.scp import Receiver
 
     receiver = Receiver(house.config.receive, house.store, ReceiptLedger(house), house.store.incoming)
-    receiver.start()
+    door = house.config.receive
+    with listening("receive.port", door.bind_address, door.port):
+        receiver.start()
     bookmark = Bookmark(bookmark_path(house.config.archive.data_folder, "receive"))
     while not stop.wait(1.0):
         if receiver.health().listening:
@@ -213,9 +216,9 @@ def supervise(house: House, config_path: Path, stop: threading.Event) -> None:
     roles = [Role(name, [*base, name], bookmark_path(folder, name)) for name in names]
     _forget_roles(house)
     operation = house.config.operation
-    server = health_server(
-        house, lambda: {r.name: r.stays_up for r in roles}, operation.health_address, operation.health_port
-    )
+    address, port = operation.health_address, operation.health_port
+    with listening("operation.health_port", address, port):
+        server = health_server(house, lambda: {r.name: r.stays_up for r in roles}, address, port)
     run_in_background(server)
     untold: list[Ended] = []
     try:

@@ -35,13 +35,15 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
     context.set_ciphers(_CIPHERS)
     context.verify_mode = ssl.CERT_REQUIRED
     try:
-        context.load_cert_chain(settings.certificate, settings.key)
+        # A passphrase would be asked for on the terminal, where no service sits.
+        context.load_cert_chain(settings.certificate, settings.key, password="")
         context.load_verify_locations(settings.ca)
     except OSError as error:
         raise ConfigError(
             [
                 f"receive.tls: certificate {settings.certificate}, key {settings.key} or ca {settings.ca} "
-                f"cannot be used ({error}). They must be PEM, and the key that of the certificate."
+                f"cannot be used ({error}). They must be PEM, and the key that of the certificate, without "
+                f"a passphrase."
             ]
         ) from error
     return context

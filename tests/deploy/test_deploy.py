@@ -42,7 +42,7 @@ def test_systemd_takes_the_unit(unit: Path) -> None:
 
 @pytest.mark.parametrize("unit", [u for u in UNITS if u.suffix == ".service"], ids=lambda p: p.name)
 def test_every_command_of_a_unit_exists_with_these_options(unit: Path) -> None:
-    commands = re.findall(r"^ExecStart(?:Pre)?=(\S+) (.*)$", unit.read_text(), flags=re.MULTILINE)
+    commands = re.findall(r"^ExecStart(?:Pre)?=-?(\S+) (.*)$", unit.read_text(), flags=re.MULTILINE)
     assert commands
     for program, text in commands:
         assert program == "/opt/dicomnode/bin/dicomnode"

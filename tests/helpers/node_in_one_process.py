@@ -50,10 +50,21 @@ class Desk:
     """One house in a folder, and the clock: every step is an hour after the one before."""
 
     def __init__(self, folder: Path, *, expected: int = 2, more: str = "") -> None:
-        (folder / "config.toml").write_text(CONFIG.format(expected=expected, more=more), encoding="utf-8")
-        self.folder = folder
-        self.house = open_house(load(folder / "config.toml"))
-        self.now = NOW
+        self.folder, self.now = folder, NOW
+        self.settings = CONFIG.format(expected=expected, more=more)
+        self._open()
+
+    def _open(self) -> None:
+        (self.folder / "config.toml").write_text(self.settings, encoding="utf-8")
+        self.house = open_house(load(self.folder / "config.toml"))
+
+    def configure(self, table: str, line: str) -> None:
+        """The site writes a line into a table of its configuration and starts the node anew."""
+        self.house.database.close()
+        if f"{table}\n" not in self.settings:
+            self.settings += f"{table}\n"
+        self.settings = self.settings.replace(f"{table}\n", f"{table}\n{line}\n", 1)
+        self._open()
 
     def close(self) -> None:
         self.house.database.close()

@@ -42,8 +42,10 @@ def test_it_is_held_until_a_person_has_settled_what_the_images_leave_open(
     node = run_node()
     assert set(node.store(scans).values()) == {0}
     held = node.wait("HELD")
-    (why,) = held["cycle"]["reasons"]
-    assert why.startswith("no CT of the frame of reference of the emission series has arrived")
+    assert [why.split(": send it")[0] for why in held["cycle"]["reasons"]] == [
+        f"{label}: no CT of the frame of reference of the emission series has arrived"
+        for label in ("T1", "T2")
+    ]
     given = held["administration"]
     assert given["activity_mbq"] == pytest.approx(7210.43, abs=0.01)  # 7210425599.6395 Bq in the header
     assert [p["hours"] for p in held["time_points"]] == pytest.approx([3.74, 27.73], abs=0.01)

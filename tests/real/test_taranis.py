@@ -86,7 +86,10 @@ def test_doses_are_those_of_local_deposition_by_hand(run_node: Any, shared: Path
     energy_gy_kg = whole["mean_gy"] * whole["mass_g"] / 1000
     decays_gbq = whole["tia_mbq_s"] / 1000 / (HALF_LIFE_H * 3600 / np.log(2))
     assert energy_gy_kg == pytest.approx(decays_gbq * GY_KG_PER_GBQ, rel=0.005)
-    # one scan and physical decay alone: the site's 50 % is in every uncertainty
-    assert all(0.5 < o["sigma_gy"] / o["mean_gy"] < 0.6 for o in done["organ_doses"])
+    # one scan and physical decay alone: the site's 50 % is in every uncertainty; the contour of a small
+    # tumour adds its mass to that of its activity (tumour 3 of 0.21 mL: 0.84)
+    relative = {o["region"]: o["sigma_gy"] / o["mean_gy"] for o in done["organ_doses"]}
+    assert all(0.5 < u < 0.9 for u in relative.values())
+    assert all(relative[large] < 0.52 for large in ("Liver", "Normal Tissue", "Tumor 1", "Tumor 2"))
     (dose,) = (d for d in map(dcmread, node.pacs.received.values()) if d.Modality == "RTDOSE")
     assert dose.pixel_array.max() * float(dose.DoseGridScaling) == pytest.approx(whole["max_gy"], rel=1e-6)

@@ -22,7 +22,8 @@ _STUDY = "StudyDate and StudyTime (0008,0020 and 0030)"
 
 _REMEDY = (
     "release the cycle only where that is right, and the hours after the administration with it; else have "
-    "the sender correct the dates and send the series again under a new UID"
+    "the sender correct the dates and send the series again under a new UID, and leave this one out with "
+    "`dicomnode leave-out`"
 )
 
 ACQUISITION_START = Fact(

@@ -21,11 +21,14 @@ SELF_CROSSING = 0.05
 
 @dataclass
 class Remarks:
-    """What was found in the planes of one region: how many planes hold it."""
+    """What was found in the planes of one region: how many planes hold it, and in how many pixels another
+    reading of the outlines (a hole where they overlap; the area by the points) would differ."""
 
     twice: int = 0
     overlapping: int = 0
+    overlapping_pixels: int = 0
     self_crossing: int = 0
+    self_crossing_pixels: int = 0
     thinnest_mm: list[float] = field(default_factory=list)
 
 
@@ -60,11 +63,15 @@ def enclosed(outlines: Sequence[Float], shape: tuple[int, int], pitch_mm: float,
     """
     outlines = [_once(points, remarks) for points in outlines]
     alone = [even_odd([points], shape) for points in outlines]
-    remarks.self_crossing += any(_loses(o, m) for o, m in zip(outlines, alone, strict=True))
+    lost = sum(_lost(o, m) for o, m in zip(outlines, alone, strict=True))
+    remarks.self_crossing += lost > 0
+    remarks.self_crossing_pixels += lost
     pairs = list(_pairs(outlines, alone, pitch_mm))
     kinds = {pair.kind for pair in pairs}
     remarks.twice += "same" in kinds
-    remarks.overlapping += "crossing" in kinds and not xor
+    if "crossing" in kinds and not xor:
+        remarks.overlapping += 1
+        remarks.overlapping_pixels += _covered_evenly(alone, [p for p in pairs if p.kind == "crossing"])
     remarks.thinnest_mm += [p.wall_mm for p in pairs if p.kind == "nested" and p.wall_mm < THIN_MM]
     joins = {"same"} if xor else {"same", "joined", "crossing"}
     inside = np.zeros(shape, dtype=bool)
@@ -104,12 +111,21 @@ def _once(points: Float, remarks: Remarks) -> Float:
     return points
 
 
-def _loses(points: Float, mask: Mask) -> bool:
-    """Whether the outline crosses itself: the area by its points is not what it encloses."""
+def _lost(points: Float, mask: Mask) -> int:
+    """Pixels by which the area of the points is not what an outline encloses, where it crosses itself; 0
+    where it does not."""
     u, v = points[:, 0], points[:, 1]
     area = abs(float(u @ np.roll(v, -1) - v @ np.roll(u, -1))) / 2.0
-    off = abs(area - int(mask.sum())) - SELF_CROSSING * area
-    return off > 0 and off > _edge(mask)
+    off = abs(area - int(mask.sum()))
+    return round(off) if off - SELF_CROSSING * area > _edge(mask) else 0
+
+
+def _covered_evenly(alone: Sequence[Mask], crossing: Sequence[Pair]) -> int:
+    """Pixels that outlines which cross cover an even number of times: a hole to who reads them otherwise."""
+    over = np.zeros(alone[0].shape, dtype=np.int32)
+    for i in {i for pair in crossing for i in (pair.first, pair.second)}:
+        over += alone[i]
+    return int(np.count_nonzero((over > 0) & (over % 2 == 0)))
 
 
 def _edge(mask: Mask) -> int:

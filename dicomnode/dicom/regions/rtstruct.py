@@ -23,6 +23,12 @@ FLAT_MM = 0.5
 """Largest distance of a contour's points from its plane."""
 FINEST_MM, COARSEST_MM, PIXELS_ACROSS = 0.2, 1.0, 400
 """Pixels of the 2-D masks: a 400th of the region's width, but no finer and no coarser than this."""
+AMBIGUOUS = 0.05
+"""Part of a region's area that may depend on how its outlines are read, before a person has to look."""
+JUDGE = (
+    "release the cycle where its volume is right; else send the structures corrected, or leave the region "
+    "out with `dicomnode leave-out`"
+)
 
 
 NO_ORGANS = frozenset({
@@ -185,7 +191,7 @@ def slabs_of(roi: Roi, fallback_mm: float) -> tuple[Slabs, tuple[Finding, ...]]:
             attribute="ContourData",
         )
     origin = axes @ np.array([low[0], low[1], 0.0])
-    about = (*_about_outlines(roi, remarks, len(along)), *_about_gaps(roi, gaps, usual))
+    about = (*_about_outlines(roi, remarks, len(along), int(masks.sum())), *_about_gaps(roi, gaps, usual))
     return Slabs(axes, origin, (pitch, pitch), lower, upper, masks), about
 
 
@@ -214,19 +220,43 @@ def _plane_positions(heights: Sequence[float] | Float) -> Float:
     return np.asarray(ordered[first])
 
 
-def _about_outlines(roi: Roi, remarks: Remarks, planes: int) -> Iterator[Finding]:
-    """What the outlines of a region's planes did to each other."""
+def _about_outlines(roi: Roi, remarks: Remarks, planes: int, pixels: int) -> Iterator[Finding]:
+    """What the outlines of a region's planes did to each other; ``pixels``: of the region in all planes."""
     name = roi.name or f"ROI {roi.number}"
-    said = (
-        ("contour-twice", remarks.twice, "an outline is there twice; it was counted once"),
-        ("contours-overlap", remarks.overlapping, "outlines overlap; they were taken together"),
-        ("contour-crosses-itself", remarks.self_crossing,
-         "an outline crosses itself, and what it encloses is not the area of its points"),
-    )  # fmt: skip
-    for rule, count, what in said:
-        if count:
-            sentence = f"region {name}: in {count} of {planes} planes {what}: look at how it is drawn"
-            yield Finding(rule, Severity.WARNING, sentence, float(count), subject=name)
+    if remarks.twice:
+        yield _twice(name, remarks.twice, planes)
+    if remarks.overlapping:
+        yield _overlap(name, remarks.overlapping, planes, remarks.overlapping_pixels / max(pixels, 1))
+    if remarks.self_crossing:
+        yield _crossing(name, remarks.self_crossing, planes, remarks.self_crossing_pixels / max(pixels, 1))
+
+
+def _twice(name: str, found: int, planes: int) -> Finding:
+    sentence = (
+        f"region {name}: in {found} of {planes} planes an outline is there twice; it was counted once: look "
+        "at how it is drawn"
+    )
+    return Finding("contour-twice", Severity.WARNING, sentence, float(found), subject=name)
+
+
+def _overlap(name: str, found: int, planes: int, part: float) -> Finding:
+    """A hold where the region would be clearly smaller if the overlap were a hole."""
+    weight = Severity.HOLD if part > AMBIGUOUS else Severity.WARNING
+    sentence = (
+        f"region {name}: in {found} of {planes} planes outlines overlap, over {part:.1%} of its area; they "
+        f"were taken together: {JUDGE}"
+    )
+    return Finding("contours-overlap", weight, sentence, part, AMBIGUOUS, subject=name)
+
+
+def _crossing(name: str, found: int, planes: int, part: float) -> Finding:
+    """A hold where the region is clearly not the area of its points."""
+    weight = Severity.HOLD if part > AMBIGUOUS else Severity.WARNING
+    sentence = (
+        f"region {name}: in {found} of {planes} planes an outline crosses itself, and what it encloses "
+        f"differs from the area of its points by {part:.1%} of the region: {JUDGE}"
+    )
+    return Finding("contour-crosses-itself", weight, sentence, part, AMBIGUOUS, subject=name)
 
 
 def _about_gaps(roi: Roi, gaps: Float, usual: float) -> tuple[Finding, ...]:

@@ -89,15 +89,41 @@ def test_an_outline_that_goes_round_twice_counts_once(read) -> None:
     assert loud(findings) == {"contour-twice": Severity.WARNING}
 
 
-def test_overlapping_outlines_are_taken_together_with_a_finding(read) -> None:
-    """30 x 30 and 30 x 30 mm with 10 x 30 in common: 50 x 30 x 40 mm, not 40 x 30 x 40."""
+def test_overlapping_outlines_are_taken_together_and_held_where_that_changes_the_region(read) -> None:
+    """30 x 30 and 30 x 30 mm with 10 x 30 in common: 50 x 30 x 40 mm, and 20 % of it may be a hole."""
     two = [box(a, a + 30, 30, 60, z) for z in PLANES for a in (30, 50)]
     regions, findings = read(("k", two))
     assert regions.volume_ml["k"] == pytest.approx(60.0, rel=0.006)
-    assert loud(findings) == {"contours-overlap": Severity.WARNING}
+    (overlap,) = (f for f in findings if f.rule == "contours-overlap")
+    assert (overlap.severity, overlap.subject, overlap.limit) == (Severity.HOLD, "k", 0.05)
+    assert overlap.measured == pytest.approx(0.2, abs=0.005)
+    assert "in 20 of 20 planes outlines overlap, over 20" in overlap.sentence
     regions, findings = read(("k", two), kind="CLOSEDPLANAR_XOR")  # there the overlap is a hole by definition
     assert regions.volume_ml["k"] == pytest.approx(48.0, rel=0.006)
     assert loud(findings) == {}
+
+
+def test_a_small_overlap_is_a_warning(read) -> None:
+    """2 of 58 mm, 3.4 %."""
+    regions, findings = read(("k", [box(a, a + 30, 30, 60, z) for z in PLANES for a in (30, 58)]))
+    assert regions.volume_ml["k"] == pytest.approx(58 * 30 * 40 / 1000, rel=0.006)
+    (overlap,) = (f for f in findings if f.rule == "contours-overlap")
+    assert overlap.severity is Severity.WARNING
+    assert overlap.measured == pytest.approx(2 / 58, abs=0.002)
+
+
+@pytest.mark.parametrize(("planes", "weight"), [(20, Severity.HOLD), (1, Severity.WARNING)])
+def test_an_outline_that_crosses_itself_is_held_where_that_changes_the_region(
+    read, planes: int, weight: Severity
+) -> None:
+    """A square with two corners exchanged is two triangles, half of it; the area of its points is 0."""
+    crossed = [c[[0, 1, 3, 2]] if k < planes else c for k, c in enumerate(cube())]
+    regions, findings = read(("k", crossed))
+    whole = 64.0 - 1.6 * planes
+    assert regions.volume_ml["k"] == pytest.approx(whole, rel=0.01)
+    (crossing,) = (f for f in findings if f.rule == "contour-crosses-itself")
+    assert (crossing.severity, crossing.subject) == (weight, "k")
+    assert crossing.measured == pytest.approx(1.6 * planes / whole, abs=0.01)
 
 
 def test_outlines_side_by_side_and_islands_in_holes_are_no_findings(read) -> None:
