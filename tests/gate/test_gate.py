@@ -255,7 +255,8 @@ def test_on_a_small_patient_both_commands_give_one_answer(installation, tmp_path
         done = CliRunner().invoke(
             cli,
             ["dose", "--tia", str(files["tia"]), "--ct", str(files["ct"]), "--nuclide", "Lu-177",
-             "--engine", engine, "--decays", decays, "--out", str(out[0]), "--sigma-out", str(out[1])],
+             "--engine", engine, "--decays", decays, "--out", str(out[0]), "--sigma-out", str(out[1]),
+             "--assume-unit", "MBq s/mL", "--assume-unit", "HU"],
         )  # fmt: skip
         assert done.exit_code == 0, done.output
         maps[engine] = [sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(float) for path in out]
